@@ -87,8 +87,11 @@ public:
 private:
     [[nodiscard]] Routing route(ConstRows x, const TokenScope& scope, bool training, MoeState& state) const;
     [[nodiscard]] Array<int> place(const Array<int>& experts, int tokens) const;
-    void add_shared(ConstRows x, MoeState& state, Rows y) const;
-    void shared_backward(ConstRows x, const MoeState& state, ConstRows d_y, Rows d_x) const;
+    void observe(const Routing& routing, MoeState& state) const;
+    void run_shared(ConstRows x, MoeState& state) const;
+    void add_shared(const MoeState& state, Rows y) const;
+    [[nodiscard]] Matrix shared_backward(ConstRows x, const MoeState& state, ConstRows d_y) const;
+    [[nodiscard]] int gate_tensor() const;  // in the shared expert's block
 
     MoeOptions options_;
     int layer_;
