@@ -11,8 +11,15 @@
 namespace expar {
 namespace {
 
-std::vector<ParameterBlock*> from(const std::vector<ParameterBlock*>& blocks, int first) {
-    return {blocks.begin() + first, blocks.end()};
+// A plan groups rows by slot, while blocks are held by ascending expert.
+std::vector<ParameterBlock*> by_slot(const std::vector<ParameterBlock*>& blocks, std::span<const int> slots) {
+    std::vector<ParameterBlock*> experts;
+    for (const int expert : slots) {
+        const auto block = std::ranges::find(blocks, expert, [](ParameterBlock* held) { return held->spec().expert; });
+        if (block == blocks.end()) throw Error(concat("expert layer: the block of expert ", expert, " is missing"));
+        experts.push_back(*block);
+    }
+    return experts;
 }
 
 }  // namespace
@@ -47,7 +54,8 @@ MoeLayer::MoeLayer(const MoeOptions& options, int layer, const MoeRuntime& runti
       layer_(layer),
       runtime_(runtime),
       router_(blocks.at(0)),
-      experts_(*runtime.device, options.activation, from(blocks, options.shared == SharedExpert::none ? 1 : 2)) {
+      experts_(*runtime.device, options.activation,
+               by_slot(blocks, runtime.placement->experts_on(layer, runtime.member))) {
     if (options.shared == SharedExpert::none) return;
     shared_block_ = blocks.at(1);
     shared_.emplace(*runtime.device, options.activation, std::vector{shared_block_});
