@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace expar {
+
+/// The types of a matrix's elements. float64 is for the reference kernels, int32 for what travels beside rows.
+enum class DType : std::uint8_t { float64, float32, int32 };
+
+[[nodiscard]] constexpr std::size_t size_of(DType dtype) {
+    return dtype == DType::float64 ? 8 : 4;
+}
+
+[[nodiscard]] constexpr std::string_view name_of(DType dtype) {
+    switch (dtype) {
+        case DType::float64:
+            return "float64";
+        case DType::float32:
+            return "float32";
+        case DType::int32:
+            return "int32";
+    }
+    return "?";
+}
+
+template <class T>
+constexpr DType dtype_of = [] {
+    static_assert(sizeof(T) == 0, "not an element type of expar");
+    return DType::float32;
+}();
+template <>
+inline constexpr DType dtype_of<double> = DType::float64;
+template <>
+inline constexpr DType dtype_of<float> = DType::float32;
+template <>
+inline constexpr DType dtype_of<int> = DType::int32;
+
+}  // namespace expar

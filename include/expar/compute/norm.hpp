@@ -1,0 +1,23 @@
+#pragma once
+
+#include "expar/base/matrix.hpp"
+#include "expar/compute/matrix_product.hpp"
+
+namespace expar {
+
+/// Root mean square normalisation (Zhang and Sennrich, "Root Mean Square Layer Normalization", NeurIPS 2019):
+/// y = x · rsqrt(mean(x²) + epsilon) · weight, over every `weight.cols()` consecutive columns, so that a row of heads
+/// can be normalised head by head with one weight.
+class NormOperations {
+public:
+    virtual ~NormOperations() = default;
+
+    /// x, y [n, g C], weight [1, C]; inverse_rms [n, g] is what backward needs
+    virtual void forward(ConstRows x, ConstRows weight, double epsilon, Rows y, Rows inverse_rms,
+                         Stream& stream) const = 0;
+    /// dx (+)= …, d_weight += …, rows of one block of MatrixProduct::block_rows after the other
+    virtual void backward(ConstRows x, ConstRows weight, ConstRows inverse_rms, ConstRows dy, Rows dx, Write write,
+                          Rows d_weight, Stream& stream) const = 0;
+};
+
+}  // namespace expar

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <span>
+
+#include "expar/base/matrix.hpp"
+#include "expar/compute/matrix_product.hpp"
+
+namespace expar {
+
+/// Two matrices of equal width read as one, the second below the first: rows that stayed, and rows that were received.
+struct Stacked {
+    ConstRows first;
+    ConstRows second;
+    Stacked(ConstRows above, ConstRows below) : first(above), second(below) {}
+    Stacked(ConstRows only) : first(only), second(nullptr, 0, only.cols(), only.dtype()) {}  // NOLINT: one is a stack
+};
+
+/// Moving and adding whole rows. An index of -1 means no row.
+class RowOperations {
+public:
+    virtual ~RowOperations() = default;
+
+    /// out[i] = in[index[i]]; a row of zeros where the index is -1
+    virtual void gather(Stacked in, std::span<const int> index, Rows out, Stream& stream) const = 0;
+
+    /// out[i] = weight[i] in[index[i]].   weights [n, 1]
+    virtual void scaled_gather(Stacked in, std::span<const int> index, ConstRows weights, Rows out,
+                               Stream& stream) const = 0;
+
+    /// The one sum of combine: for j = 0, 1, … in order, skipping -1, acc = fma(w[i][j], in[index[i][j]], acc), from
+    /// acc = 0, in the matrix's type.   index [n, k] flat; weights [n, k], or no rows at all: every weight is 1
+    virtual void weighted_sum(Stacked in, std::span<const int> index, ConstRows weights, Rows out,
+                              Stream& stream) const = 0;
+
+    /// out[i] = a[i] · b[index[i]], in an order that depends on the width alone.   out [n, 1]
+    virtual void dot(ConstRows a, Stacked b, std::span<const int> index, Rows out, Stream& stream) const = 0;
+
+    /// out[index[i]] += in[i], for i ascending
+    virtual void scatter_add(ConstRows in, std::span<const int> index, Rows out, Stream& stream) const = 0;
+
+    /// out += in, element by element
+    virtual void add(ConstRows in, Rows out, Stream& stream) const = 0;
+
+    /// out[i] (+)= gate(i) in[i] with gate = sigmoid(logit[i]).   logit [n, 1]
+    virtual void sigmoid_gate(ConstRows in, ConstRows logit, Rows out, Write write, Stream& stream) const = 0;
+    /// From d_out of sigmoid_gate: d_in[i] = gate(i) d_out[i], d_logit[i] = gate(i) (1 - gate(i)) (in[i] · d_out[i])
+    virtual void sigmoid_gate_backward(ConstRows in, ConstRows logit, ConstRows d_out, Rows d_in, Rows d_logit,
+                                       Stream& stream) const = 0;
+};
+
+}  // namespace expar
