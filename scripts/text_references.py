@@ -84,6 +84,9 @@ def print_table(rows: list[dict]):
     for row in rows:
         cells = (f"{row[key]:9.3f}" if key in row else f"{'-':>9}" for key in columns)
         print(f"{row['domain']:<18}{row['bytes']:>9,}" + "".join(cells))
+    if "expar" in rows[-1]:
+        beaten = [key for key in COLUMNS if rows[-1]["expar"] < rows[-1][key]]
+        print(f"over all text expar takes {rows[-1]['expar']:.3f} bits per byte, less than: {', '.join(beaten) or 'none'}")
 
 
 def main():
