@@ -106,8 +106,10 @@ PYTHON
 echo "== train $steps steps, about $seconds s, on $ranks ranks: EP=$expert_parallel x DP=$((ranks / expert_parallel))"
 announce_first_step &
 watcher=$!
-train "$out/run" "$steps" || { kill "$watcher" 2>/dev/null; fail "training failed"; }
+trap 'kill "$watcher" 2>/dev/null || true' EXIT
+train "$out/run" "$steps" || fail "training failed"
 wait "$watcher"
+trap - EXIT
 
 # --- validate, sample, sum up -------------------------------------------------------------------------------------------
 echo "== validate on held-out text"

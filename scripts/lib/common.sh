@@ -18,7 +18,7 @@ fail() {
 
 # show_help: prints the comment at the top of the script that runs.
 show_help() {
-    awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
+    awk 'NR > 1 { if (!/^#/ || /^# shellcheck/) exit; sub(/^# ?/, ""); print }' "$0"
 }
 
 # value_of FLAG VALUE...: the value of a flag, or one line when the command line ends without it.
