@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -13,6 +14,8 @@ struct Traffic {
     std::vector<std::int64_t> messages_to;  ///< [R], calls to MPI that carry at least a byte
 
     explicit Traffic(int ranks = 0) : rows_to(ranks), bytes_to(ranks), messages_to(ranks) {}
+    /// One message of `rows` rows was handed over for `peer`.
+    void count(int peer, int rows, std::size_t row_bytes);
     [[nodiscard]] std::int64_t total_rows() const;
     [[nodiscard]] std::int64_t total_bytes() const;
     Traffic& operator+=(const Traffic& other);

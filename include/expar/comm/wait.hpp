@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <source_location>
 #include <span>
 #include <string>
 #include <string_view>
@@ -58,7 +59,9 @@ public:
     Transfer(std::unique_ptr<Work> work, std::shared_ptr<const WaitPolicy> policy, Occasion occasion, int rank);
     Transfer(Transfer&&) noexcept = default;
     Transfer& operator=(Transfer&& other) noexcept;
-    ~Transfer();  ///< finishes, and swallows what goes wrong: call finish()
+    /// Finishes, and swallows what goes wrong: call finish(). While an exception unwinds it waits a second at most,
+    /// since the peers may never answer.
+    ~Transfer();
 
     /// Drives MPI without waiting; true when finish() will not block. Compute may call it between blocks.
     bool progress();
@@ -66,6 +69,10 @@ public:
     void finish();
 
 private:
+    void finish_within(const WaitPolicy& policy);
+    void finish_quietly() noexcept;
+    static void abandon(std::unique_ptr<Work> work) noexcept;
+
     std::unique_ptr<Work> work_;
     std::shared_ptr<const WaitPolicy> policy_;
     Occasion occasion_;

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include "expar/compute/attention.hpp"
+#include "expar/model/kv_cache.hpp"
 #include "expar/model/micro_batch.hpp"
 #include "expar/model/model_options.hpp"
 #include "expar/moe/parameter_block.hpp"
@@ -17,29 +20,16 @@ enum class QkNorm {
 };
 [[nodiscard]] QkNorm qk_norm_named(std::string_view name);  ///< throws UserError that lists the known names
 
-/// What the backward of an attention layer needs.
+/// The tensors of a layer's attention block in order; feed_forward_norm is the last.
+[[nodiscard]] std::vector<TensorSpec> attention_tensors(const ModelOptions& options, int layer);
+
+/// What the backward of an attention layer needs. Q = heads d, K = kv_heads d.
 struct AttentionState {
-    Matrix normed, inverse_rms;  ///< of the layer's input
-    Matrix q_raw, k_raw;         ///< before their norm; empty without
-    Matrix q_inverse_rms, k_inverse_rms;
-    Matrix q, k, v, out, log_sum_exp;
-};
-
-/// Keys and values of the tokens of one sequence so far, per layer, rotated and ready to be read.
-class KvCache {
-public:
-    KvCache(Device& device, const ModelOptions& options, int capacity);
-    [[nodiscard]] int length() const { return length_; }
-    [[nodiscard]] int capacity() const { return capacity_; }
-    [[nodiscard]] Rows keys(int layer) { return keys_[layer]; }      ///< [capacity, kv_heads d]
-    [[nodiscard]] Rows values(int layer) { return values_[layer]; }  ///< [capacity, kv_heads d]
-    /// Throws UserError when `tokens` more do not fit.
-    void grow(int tokens);
-
-private:
-    int length_ = 0;
-    int capacity_;
-    std::vector<Matrix> keys_, values_;
+    Matrix normed, inverse_rms;           ///< of the layer's input
+    Matrix projected;                     ///< [T, Q + 2 K], queries, keys and values side by side
+    Matrix turned;                        ///< [T, Q + K], queries and keys after norm and rotation; empty without norm
+    Matrix q_inverse_rms, k_inverse_rms;  ///< of their norm; empty without
+    Matrix out, log_sum_exp;              ///< [T, Q], [T, heads]
 };
 
 /// x + output(attention(norm(x))): norm, projections, optional norms on queries and keys, rotation, attention. Local.
@@ -48,6 +38,7 @@ private:
 /// (feed_forward_norm follows them in the same block).
 class AttentionLayer {
 public:
+    /// `options` must be resolved. The block must outlive it.
     AttentionLayer(Device& device, const ModelOptions& options, int layer, ParameterBlock& block);
 
     /// x [T, H] → y [T, H], the residual included
@@ -58,6 +49,14 @@ public:
     void extend(std::span<const int> positions, ConstRows x, KvCache& cache, Rows y) const;
 
 private:
+    [[nodiscard]] int query_columns() const { return shape_.heads * shape_.head_size; }
+    [[nodiscard]] int key_columns() const { return shape_.kv_heads * shape_.head_size; }
+    void project(std::span<const int> positions, ConstRows x, AttentionState& state) const;
+    void turn(std::span<const int> positions, Rows x, int direction) const;
+    [[nodiscard]] AttentionOperations::Saved saved(const AttentionState& state) const;
+    void add_output(ConstRows x, ConstRows out, Rows y) const;
+    [[nodiscard]] Matrix project_backward(const MicroBatch& batch, const AttentionState& state, ConstRows d_out) const;
+
     Device& device_;
     ModelOptions options_;
     int layer_;
@@ -65,7 +64,5 @@ private:
     QkNorm qk_norm_;
     ParameterBlock& block_;
 };
-
-[[nodiscard]] std::vector<TensorSpec> attention_tensors(const ModelOptions& options, int layer);
 
 }  // namespace expar

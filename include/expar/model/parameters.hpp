@@ -12,6 +12,8 @@
 
 namespace expar {
 
+// Everywhere below `options` must be resolved.
+
 /// The options of one layer's experts. Throws UserError for an unknown name.
 [[nodiscard]] MoeOptions moe_options(const ModelOptions& options, CombineOrder order);
 
@@ -22,8 +24,11 @@ namespace expar {
 /// The blocks that one rank holds: all dense ones and the experts that its place in the EP group hosts.
 class Parameters {
 public:
+    /// placement: one layer for each of the model's, with experts or without
     Parameters(Device& device, DType dtype, const ModelOptions& options, const Placement& placement, int member);
 
+    [[nodiscard]] DType dtype() const { return dtype_; }
+    /// In the order of describe_blocks().
     [[nodiscard]] std::span<const std::unique_ptr<ParameterBlock>> blocks() const { return blocks_; }
     /// The blocks of one layer (-1: embedding, final norm, head), in order.
     [[nodiscard]] std::vector<ParameterBlock*> of_layer(int layer) const;
@@ -32,6 +37,7 @@ public:
 
 private:
     Device& device_;
+    DType dtype_;
     std::vector<std::unique_ptr<ParameterBlock>> blocks_;
 };
 

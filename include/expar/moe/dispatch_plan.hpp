@@ -74,13 +74,21 @@ struct DispatchPlan {
     int rows_delivered = 0;  ///< distinct (token, member) rows that this member's tokens caused, own ones included
 };
 
-/// The source's half. `global_token` is the index of this member's first token; -1 and dropped choices are left out.
-[[nodiscard]] SourcePlan plan_source(const Routing& routing, const Placement& placement, int layer, int member,
-                                     std::int64_t global_token);
+/// Where and how a plan is made, beside the routing.
+struct PlanScope {
+    const Placement* placement = nullptr;
+    int layer = 0;
+    int member = 0;  ///< this rank's place in its EP group
+    CombineOrder order = CombineOrder::exact;
+    std::int64_t first_token = 0;  ///< global index of the first token here, which decides between copies
+};
 
-/// Completes the plan from the headers received: rows_from[m] of them from each other member, in order.
+/// The source's half. -1 and dropped choices are left out.
+[[nodiscard]] SourcePlan plan_source(const Routing& routing, const PlanScope& scope);
+
+/// Completes the plan from the headers received: rows_from[m] of them from each other member, in order, 0 from itself.
 /// Throws Error, naming member and expert, when a header asks for an expert that is not here.
 [[nodiscard]] DispatchPlan complete_plan(SourcePlan source, std::vector<int> rows_from, ConstRows headers,
-                                         const Placement& placement, int layer, int member, CombineOrder order);
+                                         DType weight_dtype, const PlanScope& scope);
 
 }  // namespace expar

@@ -40,27 +40,19 @@ private:
 template <class Result>
 class Moving {
 public:
-    /// What is left to do on this rank once the rows have arrived.
+    /// What is left to do on this rank.
     class Rest {
     public:
         virtual ~Rest() = default;
-        virtual std::vector<Transfer*> transfers() = 0;
-        virtual Result complete() = 0;
+        virtual bool progress() = 0;
+        virtual Result finish() = 0;
     };
     explicit Moving(std::unique_ptr<Rest> rest) : rest_(std::move(rest)) {}
 
     /// Drives MPI without waiting; true when finish() will not wait for another rank.
-    bool progress() {
-        bool done = true;
-        for (Transfer* transfer : rest_->transfers()) done = transfer->progress() && done;
-        return done;
-    }
+    bool progress() { return rest_->progress(); }
     /// Blocks until all has arrived. Once.
-    [[nodiscard]] Result finish() {
-        for (Transfer* transfer : rest_->transfers()) transfer->finish();
-        auto rest = std::move(rest_);
-        return rest->complete();
-    }
+    [[nodiscard]] Result finish() { return std::exchange(rest_, nullptr)->finish(); }
 
 private:
     std::unique_ptr<Rest> rest_;
@@ -94,8 +86,7 @@ public:
     virtual ~Dispatcher() = default;
 
     /// Settles who gets which rows. Blocks: counts and headers travel.
-    [[nodiscard]] virtual DispatchPlan plan(const Routing& routing, const Placement& placement, int layer,
-                                            CombineOrder order) = 0;
+    [[nodiscard]] virtual DispatchPlan plan(const Routing& routing, const PlanScope& scope) = 0;
 
     /// x [T, H] → expert rows [A, H]
     [[nodiscard]] virtual Moving<LentRows> start_dispatch(const DispatchPlan& plan, ConstRows x) = 0;

@@ -1,0 +1,61 @@
+#include <cstring>
+
+#include "../reference/operations.hpp"
+#include "expar/compute/cpu_device.hpp"
+#include "memory_pool.hpp"
+#include "operations.hpp"
+
+namespace expar {
+namespace {
+
+class CpuDevice final : public Device {
+public:
+    explicit CpuDevice(int threads) : product_(make_cpu_product(threads)) {}
+
+    [[nodiscard]] std::string_view name() const override { return "cpu"; }
+    [[nodiscard]] MemoryKind memory() const override { return MemoryKind::host; }
+
+    [[nodiscard]] void* allocate(std::size_t bytes) override { return pool_.allocate(bytes); }
+    void release(void* data, std::size_t bytes) noexcept override { pool_.release(data, bytes); }
+    void fill_zero(void* data, std::size_t bytes, Stream&) override {
+        if (bytes) std::memset(data, 0, bytes);
+    }
+    void copy(const void* from, void* to, std::size_t bytes, Stream&) override {
+        if (bytes) std::memmove(to, from, bytes);
+    }
+
+    [[nodiscard]] Stream& stream() override { return stream_; }
+    void synchronize() override {}
+
+    [[nodiscard]] const MatrixProduct& product() const override { return *product_; }
+    [[nodiscard]] const RowOperations& rows() const override { return *rows_; }
+    [[nodiscard]] const RoutingOperations& routing() const override { return *routing_; }
+    [[nodiscard]] const ActivationOperations& activation() const override { return *activation_; }
+    [[nodiscard]] const NormOperations& norm() const override { return *norm_; }
+    [[nodiscard]] const AttentionOperations& attention() const override { return *attention_; }
+    [[nodiscard]] const LossOperations& loss() const override { return *loss_; }
+    [[nodiscard]] const UpdateOperations& update() const override { return *update_; }
+
+private:
+    MemoryPool pool_;
+    Stream stream_;
+    std::unique_ptr<MatrixProduct> product_;
+    std::unique_ptr<RowOperations> rows_ = make_reference_rows();
+    std::unique_ptr<RoutingOperations> routing_ = make_reference_routing();
+    std::unique_ptr<ActivationOperations> activation_ = make_reference_activation();
+    std::unique_ptr<NormOperations> norm_ = make_reference_norm();
+    std::unique_ptr<AttentionOperations> attention_ = make_reference_attention();
+    std::unique_ptr<LossOperations> loss_ = make_reference_loss();
+    std::unique_ptr<UpdateOperations> update_ = make_reference_update();
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_cpu_device(int threads) {
+    const CpuFeatures features = cpu_features();
+    if (!features.avx2) throw UserError(concat("the processor '", features.model, "' lacks AVX2 and FMA"));
+    if (threads < 1) throw UserError(concat("threads: ", threads, ", expected at least 1"));
+    return std::make_unique<CpuDevice>(threads);
+}
+
+}  // namespace expar

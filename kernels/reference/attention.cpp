@@ -1,0 +1,153 @@
+#include "expar/compute/attention.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "operations.hpp"
+
+namespace expar {
+namespace {
+
+template <class Real>
+std::span<const Real> head_of(ConstRows rows, int row, int head, int head_size) {
+    return rows.row<Real>(row).subspan(std::size_t(head) * head_size, head_size);
+}
+
+template <class Real>
+double dot(std::span<const Real> a, std::span<const Real> b) {
+    double sum = 0;
+    for (std::size_t c = 0; c < a.size(); ++c) sum += double(a[c]) * double(b[c]);
+    return sum;
+}
+
+// One query of one head against keys first_key … first_key + keys.
+struct Query {
+    int row, head, first_key, keys;
+};
+
+// Calls work(Query) for every query of every sequence and head.
+template <class Work>
+void for_each_query(const AttentionShape& shape, const AttentionSpans& spans, Work&& work) {
+    for (std::size_t s = 0; s + 1 < spans.query_offsets.size(); ++s) {
+        const int queries = spans.query_offsets[s + 1] - spans.query_offsets[s];
+        const int keys = spans.key_offsets[s + 1] - spans.key_offsets[s];
+        for (int i = 0; i < queries; ++i)
+            for (int head = 0; head < shape.heads; ++head)
+                work(Query{spans.query_offsets[s] + i, head, spans.key_offsets[s], keys - queries + i + 1});
+    }
+}
+
+template <class Real>
+void forward_query(const AttentionShape& shape, const Query& query, ConstRows q, ConstRows k, ConstRows v,
+                   std::span<Real> out, Real& log_sum_exp) {
+    const int d = shape.head_size;
+    const int kv_head = query.head / (shape.heads / shape.kv_heads);
+    std::vector<double> weights(query.keys);
+    for (int j = 0; j < query.keys; ++j)
+        weights[j] =
+            dot(head_of<Real>(q, query.row, query.head, d), head_of<Real>(k, query.first_key + j, kv_head, d)) /
+            std::sqrt(double(d));
+    const double largest = *std::ranges::max_element(weights);
+    double sum = 0;
+    for (double& weight : weights) sum += weight = std::exp(weight - largest);
+    log_sum_exp = Real(largest + std::log(sum));
+    for (int c = 0; c < d; ++c) {
+        double value = 0;
+        for (int j = 0; j < query.keys; ++j)
+            value += weights[j] / sum * double(head_of<Real>(v, query.first_key + j, kv_head, d)[c]);
+        out[c] = Real(value);
+    }
+}
+
+// float64 sums of the three gradients, flat as the matrices.
+struct Sums {
+    std::vector<double> d_q, d_k, d_v;
+};
+
+template <class Real>
+void backward_query(const AttentionShape& shape, const Query& query, const AttentionOperations::Saved& saved,
+                    ConstRows d_out, Sums& sums) {
+    const int d = shape.head_size;
+    const int kv_head = query.head / (shape.heads / shape.kv_heads);
+    const double scale = 1 / std::sqrt(double(d));
+    const auto q = head_of<Real>(saved.q, query.row, query.head, d);
+    const auto d_o = head_of<Real>(d_out, query.row, query.head, d);
+    const double out_dot = dot(d_o, head_of<Real>(saved.out, query.row, query.head, d));
+    const std::size_t q_at = (std::size_t(query.row) * shape.heads + query.head) * d;
+    for (int j = 0; j < query.keys; ++j) {
+        const int key = query.first_key + j;
+        const auto k = head_of<Real>(saved.k, key, kv_head, d);
+        const std::size_t kv_at = (std::size_t(key) * shape.kv_heads + kv_head) * d;
+        const double probability =
+            std::exp(dot(q, k) * scale - double(saved.log_sum_exp.row<Real>(query.row)[query.head]));
+        const double d_score = scale * probability * (dot(d_o, head_of<Real>(saved.v, key, kv_head, d)) - out_dot);
+        for (int c = 0; c < d; ++c) {
+            sums.d_q[q_at + c] += d_score * double(k[c]);
+            sums.d_k[kv_at + c] += d_score * double(q[c]);
+            sums.d_v[kv_at + c] += probability * double(d_o[c]);
+        }
+    }
+}
+
+template <class Real>
+void round_to(const std::vector<double>& sums, Rows out) {
+    for (int i = 0; i < out.rows(); ++i)
+        for (int c = 0; c < out.cols(); ++c) out.row<Real>(i)[c] = Real(sums[std::size_t(i) * out.cols() + c]);
+}
+
+class ReferenceAttention final : public AttentionOperations {
+public:
+    void rotate(Rows x, std::span<const int> positions, int head_size, double theta, int direction,
+                Stream&) const override {
+        const int half = head_size / 2;
+        with_real(x.dtype(), [&]<class Real>(Real) {
+            for (int t = 0; t < x.rows(); ++t)
+                for (int first = 0; first < x.cols(); first += head_size)
+                    for (int i = 0; i < half; ++i) {
+                        const double angle = positions[t] * std::pow(theta, -2.0 * i / head_size);
+                        const double cosine = std::cos(angle);
+                        const double sine = direction * std::sin(angle);
+                        Real& a = x.row<Real>(t)[first + i];
+                        Real& b = x.row<Real>(t)[first + i + half];
+                        const double a_before = double(a);
+                        const double b_before = double(b);
+                        a = Real(a_before * cosine - b_before * sine);
+                        b = Real(b_before * cosine + a_before * sine);
+                    }
+        });
+    }
+
+    void forward(const AttentionShape& shape, const AttentionSpans& spans, ConstRows q, ConstRows k, ConstRows v,
+                 Rows out, Rows log_sum_exp, Stream&) const override {
+        with_real(q.dtype(), [&]<class Real>(Real) {
+            for_each_query(shape, spans, [&](const Query& query) {
+                const auto out_head =
+                    out.row<Real>(query.row).subspan(std::size_t(query.head) * shape.head_size, shape.head_size);
+                forward_query<Real>(shape, query, q, k, v, out_head, log_sum_exp.row<Real>(query.row)[query.head]);
+            });
+        });
+    }
+
+    void backward(const AttentionShape& shape, std::span<const int> offsets, const Saved& saved, ConstRows d_out,
+                  const Gradients& gradients, Stream&) const override {
+        const auto elements = [](Rows rows) { return std::size_t(rows.rows()) * rows.cols(); };
+        Sums sums{std::vector<double>(elements(gradients.d_q)), std::vector<double>(elements(gradients.d_k)),
+                  std::vector<double>(elements(gradients.d_v))};
+        with_real(saved.q.dtype(), [&]<class Real>(Real) {
+            for_each_query(shape, {offsets, offsets},
+                           [&](const Query& query) { backward_query<Real>(shape, query, saved, d_out, sums); });
+            round_to<Real>(sums.d_q, gradients.d_q);
+            round_to<Real>(sums.d_k, gradients.d_k);
+            round_to<Real>(sums.d_v, gradients.d_v);
+        });
+    }
+};
+
+}  // namespace
+
+std::unique_ptr<AttentionOperations> make_reference_attention() {
+    return std::make_unique<ReferenceAttention>();
+}
+
+}  // namespace expar

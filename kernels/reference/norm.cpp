@@ -1,0 +1,86 @@
+#include "expar/compute/norm.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "operations.hpp"
+
+namespace expar {
+namespace {
+
+template <class Real>
+void forward_group(std::span<const Real> x, std::span<const Real> weight, double epsilon, std::span<Real> y,
+                   Real& inverse_rms) {
+    double squares = 0;
+    for (const Real value : x) squares += double(value) * double(value);
+    const double scale = 1 / std::sqrt(squares / double(x.size()) + epsilon);
+    inverse_rms = Real(scale);
+    for (std::size_t c = 0; c < x.size(); ++c) y[c] = Real(double(x[c]) * scale * double(weight[c]));
+}
+
+// dx = r (w dy) - x r³ mean(w dy x)
+template <class Real>
+void backward_group(std::span<const Real> x, std::span<const Real> weight, double r, std::span<const Real> dy,
+                    std::span<Real> dx, Write write) {
+    double mean = 0;
+    for (std::size_t c = 0; c < x.size(); ++c) mean += double(weight[c]) * double(dy[c]) * double(x[c]);
+    mean /= double(x.size());
+    for (std::size_t c = 0; c < x.size(); ++c) {
+        const double d = r * double(weight[c]) * double(dy[c]) - double(x[c]) * r * r * r * mean;
+        dx[c] = write == Write::assign ? Real(d) : dx[c] + Real(d);
+    }
+}
+
+class ReferenceNorm final : public NormOperations {
+public:
+    void forward(ConstRows x, ConstRows weight, double epsilon, Rows y, Rows inverse_rms, Stream&) const override {
+        const std::size_t width = weight.cols();
+        with_real(x.dtype(), [&]<class Real>(Real) {
+            for (int i = 0; i < x.rows(); ++i)
+                for (int g = 0; g < inverse_rms.cols(); ++g)
+                    forward_group<Real>(x.row<Real>(i).subspan(g * width, width), weight.row<Real>(0), epsilon,
+                                        y.row<Real>(i).subspan(g * width, width), inverse_rms.row<Real>(i)[g]);
+        });
+    }
+
+    void backward(ConstRows x, ConstRows weight, ConstRows inverse_rms, ConstRows dy, Rows dx, Write write,
+                  Rows d_weight, Stream&) const override {
+        with_real(x.dtype(), [&]<class Real>(Real) {
+            for (int first = 0; first < x.rows(); first += MatrixProduct::block_rows) {
+                const int rows = std::min(MatrixProduct::block_rows, x.rows() - first);
+                add_weight_gradient<Real>(x.slice(first, rows), inverse_rms.slice(first, rows), dy.slice(first, rows),
+                                          d_weight);
+            }
+            const std::size_t width = weight.cols();
+            for (int i = 0; i < x.rows(); ++i)
+                for (int g = 0; g < inverse_rms.cols(); ++g)
+                    backward_group<Real>(x.row<Real>(i).subspan(g * width, width), weight.row<Real>(0),
+                                         double(inverse_rms.row<Real>(i)[g]), dy.row<Real>(i).subspan(g * width, width),
+                                         dx.row<Real>(i).subspan(g * width, width), write);
+        });
+    }
+
+private:
+    template <class Real>
+    static void add_weight_gradient(ConstRows x, ConstRows inverse_rms, ConstRows dy, Rows d_weight) {
+        for (int c = 0; c < d_weight.cols(); ++c) {
+            double sum = 0;
+            for (int i = 0; i < x.rows(); ++i)
+                for (int g = 0; g < inverse_rms.cols(); ++g) {
+                    const int at = g * d_weight.cols() + c;
+                    sum +=
+                        double(dy.row<Real>(i)[at]) * double(x.row<Real>(i)[at]) * double(inverse_rms.row<Real>(i)[g]);
+                }
+            d_weight.row<Real>(0)[c] += Real(sum);
+        }
+    }
+};
+
+}  // namespace
+
+std::unique_ptr<NormOperations> make_reference_norm() {
+    return std::make_unique<ReferenceNorm>();
+}
+
+}  // namespace expar

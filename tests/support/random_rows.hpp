@@ -1,0 +1,64 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "expar/base/matrix.hpp"
+#include "expar/base/random.hpp"
+
+namespace expar {
+
+/// Calls work(element, row, column) for every element, in order.
+template <class Work>
+void for_each_element(Rows rows, Work&& work) {
+    with_real(rows.dtype(), [&]<class Real>(Real) {
+        for (int r = 0; r < rows.rows(); ++r)
+            for (int c = 0; c < rows.cols(); ++c) work(rows.row<Real>(r)[c], r, c);
+    });
+}
+
+/// Normal numbers that depend on (seed, row, column) alone, so that devices and sizes can be compared.
+inline Matrix random_matrix(Device& device, DType dtype, int rows, int cols, std::uint64_t seed, double scale = 1) {
+    Matrix matrix(device, dtype, rows, cols);
+    const RandomField field(seed, Purpose::test);
+    for_each_element(matrix, [&](auto& element, int r, int c) {
+        const double value = scale * field.normal(std::uint64_t(r) << 32 | std::uint64_t(c));
+        element = static_cast<std::remove_reference_t<decltype(element)>>(float(value));
+    });
+    return matrix;
+}
+
+inline Matrix zero_matrix(Device& device, DType dtype, int rows, int cols) {
+    Matrix matrix(device, dtype, rows, cols);
+    matrix.zero(device.stream());
+    return matrix;
+}
+
+inline double element(ConstRows rows, int r, int c) {
+    return rows.dtype() == DType::float64 ? rows.row<double>(r)[c] : double(rows.row<float>(r)[c]);
+}
+
+/// max |a - b| / max |b|; NaN where either has one. 0 for empty matrices.
+inline double relative_error(ConstRows a, ConstRows b) {
+    double error = 0, largest = 0;
+    for (int r = 0; r < b.rows(); ++r)
+        for (int c = 0; c < b.cols(); ++c) {
+            const double difference = std::abs(element(a, r, c) - element(b, r, c));
+            if (!(difference <= error)) error = difference;
+            largest = std::max(largest, std::abs(element(b, r, c)));
+        }
+    return error == 0 ? 0 : error / largest;
+}
+
+inline bool same_bits(ConstRows a, ConstRows b) {
+    if (a.rows() != b.rows() || a.cols() != b.cols() || a.dtype() != b.dtype()) return false;
+    const auto byte = [](ConstRows rows, int r) {
+        return static_cast<const std::byte*>(rows.data()) + r * rows.stride() * std::ptrdiff_t(size_of(rows.dtype()));
+    };
+    for (int r = 0; r < a.rows(); ++r)
+        if (std::memcmp(byte(a, r), byte(b, r), a.row_bytes()) != 0) return false;
+    return true;
+}
+
+}  // namespace expar
