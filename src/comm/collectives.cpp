@@ -185,7 +185,7 @@ Transfer Communicator::start_all_gather(ConstRows mine, Rows all, std::span<cons
 }
 
 void Communicator::barrier(Occasion occasion) const {
-    run(*this, occasion, {"barrier"}, nullptr,
+    run(*this, occasion, {"all ranks to enter"}, nullptr,
         [&](MPI_Request* request) { check_mpi(MPI_Ibarrier(comm_, request), "MPI_Ibarrier"); });
 }
 

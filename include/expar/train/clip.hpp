@@ -5,7 +5,6 @@
 
 #include "expar/comm/communicator.hpp"
 #include "expar/comm/layout.hpp"
-#include "expar/model/model_options.hpp"
 #include "expar/moe/parameter_block.hpp"
 #include "expar/moe/placement.hpp"
 
@@ -19,8 +18,9 @@ struct GradientNorm {
     [[nodiscard]] double total() const;
 };
 
-/// From summed gradients: squares are summed in float64 per block and added in the order of describe_blocks(). An
-/// expert is counted by the first of its hosts. Collective; the same bits on every rank.
+/// From summed gradients: squares are summed in float64 per tensor and added in the order of describe_blocks(). An
+/// expert is counted by the first of its hosts, in the first EP group. `held` are all blocks of this rank, in that
+/// order. Collective; the same bits on every rank.
 [[nodiscard]] GradientNorm gradient_norm(Device& device, std::span<const std::unique_ptr<ParameterBlock>> held,
                                          const Placement& placement, const Layout& layout, const Communicator& world);
 
