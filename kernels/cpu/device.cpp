@@ -1,6 +1,5 @@
 #include <cstring>
 
-#include "../reference/operations.hpp"
 #include "expar/compute/cpu_device.hpp"
 #include "memory_pool.hpp"
 #include "operations.hpp"
@@ -10,7 +9,7 @@ namespace {
 
 class CpuDevice final : public Device {
 public:
-    explicit CpuDevice(int threads) : product_(make_cpu_product(threads)) {}
+    CpuDevice(int threads, const VectorKernels& kernels) : threads_(threads), context_{threads_, kernels} {}
 
     [[nodiscard]] std::string_view name() const override { return "cpu"; }
     [[nodiscard]] MemoryKind memory() const override { return MemoryKind::host; }
@@ -38,15 +37,17 @@ public:
 
 private:
     MemoryPool pool_;
+    Threads threads_;
+    CpuContext context_;
     Stream stream_;
-    std::unique_ptr<MatrixProduct> product_;
-    std::unique_ptr<RowOperations> rows_ = make_reference_rows();
-    std::unique_ptr<RoutingOperations> routing_ = make_reference_routing();
-    std::unique_ptr<ActivationOperations> activation_ = make_reference_activation();
-    std::unique_ptr<NormOperations> norm_ = make_reference_norm();
-    std::unique_ptr<AttentionOperations> attention_ = make_reference_attention();
-    std::unique_ptr<LossOperations> loss_ = make_reference_loss();
-    std::unique_ptr<UpdateOperations> update_ = make_reference_update();
+    std::unique_ptr<MatrixProduct> product_ = make_cpu_product(context_);
+    std::unique_ptr<RowOperations> rows_ = make_cpu_rows(context_);
+    std::unique_ptr<RoutingOperations> routing_ = make_cpu_routing(context_);
+    std::unique_ptr<ActivationOperations> activation_ = make_cpu_activation(context_);
+    std::unique_ptr<NormOperations> norm_ = make_cpu_norm(context_);
+    std::unique_ptr<AttentionOperations> attention_ = make_cpu_attention(context_);
+    std::unique_ptr<LossOperations> loss_ = make_cpu_loss(context_);
+    std::unique_ptr<UpdateOperations> update_ = make_cpu_update(context_);
 };
 
 }  // namespace
@@ -55,7 +56,7 @@ std::unique_ptr<Device> make_cpu_device(int threads) {
     const CpuFeatures features = cpu_features();
     if (!features.avx2) throw UserError(concat("the processor '", features.model, "' lacks AVX2 and FMA"));
     if (threads < 1) throw UserError(concat("threads: ", threads, ", expected at least 1"));
-    return std::make_unique<CpuDevice>(threads);
+    return std::make_unique<CpuDevice>(threads, features.avx512 ? avx512_kernels : avx2_kernels);
 }
 
 }  // namespace expar

@@ -1,114 +1,149 @@
 #include "expar/compute/matrix_product.hpp"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <vector>
 
-#include "onednn.hpp"
+#include "floats.hpp"
 #include "operations.hpp"
 
 namespace expar {
 namespace {
 
-constexpr int block_rows = MatrixProduct::block_rows;
-
-// Rows first … first + rows of group `group`.
-struct Block {
+// One panel of columns of one result, for some of its rows.
+struct Task {
     std::size_t group;
-    int first;
+    int first_row;
     int rows;
+    int first_column;
+    int columns;
 };
 
-std::vector<Block> blocks_of(std::span<const int> offsets) {
-    std::vector<Block> blocks;
-    for (std::size_t g = 0; g + 1 < offsets.size(); ++g)
-        for (int first = offsets[g]; first < offsets[g + 1]; first += block_rows)
-            blocks.push_back({g, first, std::min(block_rows, offsets[g + 1] - first)});
-    return blocks;
+// Cuts the results of all groups into tasks: a panel is packed once per task, so that tasks should have many rows, and
+// there should be several tasks per thread. Rows of the tasks follow each other panel by panel, to stay in the cache.
+std::vector<Task> cut(std::span<const int> rows_of_group, int columns, int panel_columns, int threads) {
+    constexpr int most_rows = 512, fewest_rows = 64;
+    const int panels = (columns + panel_columns - 1) / panel_columns;
+    int rows_of_task = most_rows;
+    const auto count = [&] {
+        long tasks = 0;
+        for (const int rows : rows_of_group) tasks += long(panels) * ((rows + rows_of_task - 1) / rows_of_task);
+        return tasks;
+    };
+    while (threads > 1 && rows_of_task > fewest_rows && count() < 4L * threads) rows_of_task /= 2;
+
+    std::vector<Task> tasks;
+    tasks.reserve(std::size_t(count()));
+    for (std::size_t g = 0; g < rows_of_group.size(); ++g)
+        for (int row = 0; row < rows_of_group[g]; row += rows_of_task)
+            for (int column = 0; column < columns; column += panel_columns)
+                tasks.push_back({g, row, std::min(rows_of_task, rows_of_group[g] - row), column,
+                                 std::min(panel_columns, columns - column)});
+    return tasks;
 }
 
-const float* floats(ConstRows rows) {
-    if (rows.dtype() != DType::float32) throw Error(concat("cpu: expected float32, got ", name_of(rows.dtype())));
-    return static_cast<const float*>(rows.data());
-}
-float* floats(Rows rows) {
-    if (rows.dtype() != DType::float32) throw Error(concat("cpu: expected float32, got ", name_of(rows.dtype())));
-    return static_cast<float*>(rows.data());
+std::vector<int> lengths(std::span<const int> offsets) {
+    std::vector<int> rows;
+    for (std::size_t g = 0; g + 1 < offsets.size(); ++g) rows.push_back(offsets[g + 1] - offsets[g]);
+    return rows;
 }
 
-// The rows of a block as block_rows rows: in place when there are as many, else copied above rows of zeros.
-Factor padded(ConstRows rows, std::vector<float>& copy, Layout layout) {
-    if (rows.rows() == block_rows) return {floats(rows), long(rows.stride()), layout};
-    copy.assign(std::size_t(block_rows) * rows.cols(), 0);
-    for (int r = 0; r < rows.rows(); ++r)
-        std::ranges::copy(rows.row<float>(r), copy.begin() + std::ptrdiff_t(r) * rows.cols());
-    return {copy.data(), rows.cols(), layout};
-}
-
-// y (+)= x b for one block: always block_rows rows, so that the bits of a row do not depend on how many there are.
-void multiply_block(ConstRows x, Factor b, Rows y, Write write) {
-    std::vector<float> x_copy, y_copy;
-    const Factor a = padded(x, x_copy, Layout::plain);
-    const float beta = write == Write::add ? 1.0F : 0.0F;
-    if (y.rows() == block_rows)
-        return single_product(block_rows, y.cols(), x.cols(), a, b, beta, floats(y), y.stride());
-    (void)padded(y, y_copy, Layout::plain);
-    single_product(block_rows, y.cols(), x.cols(), a, b, beta, y_copy.data(), y.cols());
-    for (int r = 0; r < y.rows(); ++r)
-        std::copy_n(y_copy.begin() + std::ptrdiff_t(r) * y.cols(), y.cols(), y.row<float>(r).begin());
+std::vector<FloatRows<const float*>> all_floats(std::span<const ConstRows> matrices) {
+    std::vector<FloatRows<const float*>> result;
+    for (const ConstRows& matrix : matrices) result.push_back(floats(matrix));
+    return result;
 }
 
 class CpuProduct final : public MatrixProduct {
 public:
-    explicit CpuProduct(int threads) : threads_(threads) {}
+    explicit CpuProduct(CpuContext context) : threads_(context.threads), kernels_(context.kernels.product) {}
     using MatrixProduct::forward;
     using MatrixProduct::input_gradient;
     using MatrixProduct::weight_gradient;
 
     void forward(ConstRows x, std::span<const int> offsets, std::span<const ConstRows> w, Rows y, Write write,
                  Stream&) const override {
-        multiply(x, offsets, w, Layout::transposed, y, write);
+        const auto weights = all_floats(w);
+        multiply(floats(x), offsets, floats(y), write, [&](const Task& task, float* panel) {
+            const auto& weight = weights[task.group];
+            kernels_.pack_transposed(weight.row(task.first_column), weight.stride, task.columns, weight.cols, panel);
+        });
     }
 
     void input_gradient(ConstRows dy, std::span<const int> offsets, std::span<const ConstRows> w, Rows dx, Write write,
                         Stream&) const override {
-        multiply(dy, offsets, w, Layout::plain, dx, write);
+        const auto weights = all_floats(w);
+        multiply(floats(dy), offsets, floats(dx), write, [&](const Task& task, float* panel) {
+            const auto& weight = weights[task.group];
+            kernels_.pack(weight.data + task.first_column, weight.stride, weight.rows, task.columns, panel);
+        });
     }
 
     void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw,
                          Stream&) const override {
-#pragma omp parallel for schedule(dynamic) num_threads(threads_)
-        for (std::size_t g = 0; g < dw.size(); ++g) {
-            std::vector<float> dy_copy, x_copy;
-            for (int first = offsets[g]; first < offsets[g + 1]; first += block_rows) {
-                const int rows = std::min(block_rows, offsets[g + 1] - first);
-                const Factor a = padded(dy.slice(first, rows), dy_copy, Layout::transposed);
-                const Factor b = padded(x.slice(first, rows), x_copy, Layout::plain);
-                single_product(dy.cols(), x.cols(), block_rows, a, b, 1, floats(dw[g]), dw[g].stride());
-            }
+        const auto left = floats(dy);
+        const auto right = floats(x);
+        std::vector<FloatRows<float*>> results;
+        std::vector<int> rows_of_group;
+        for (const Rows& result : dw) {
+            results.push_back(floats(result));
+            rows_of_group.push_back(result.rows());
         }
+        const auto tasks = cut(rows_of_group, x.cols(), kernels_.panel_columns, threads_.count());
+        threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
+            const Task& task = tasks[std::size_t(i)];
+            const auto& result = results[task.group];
+            float* panel = scratch.floats(std::size_t(block_rows) * kernels_.panel_columns);
+            for (int first = offsets[task.group]; first < offsets[task.group + 1]; first += block_rows) {
+                const int depth = std::min(block_rows, offsets[task.group + 1] - first);
+                kernels_.pack(right.row(first) + task.first_column, right.stride, depth, task.columns, panel);
+                kernels_.multiply({.rows = task.rows,
+                                   .columns = task.columns,
+                                   .depth = depth,
+                                   .a = left.row(first) + task.first_row,
+                                   .a_row_stride = 1,
+                                   .a_depth_stride = left.stride,
+                                   .b = panel,
+                                   .b_stride = kernels_.panel_columns,
+                                   .c = result.row(task.first_row) + task.first_column,
+                                   .c_stride = result.stride,
+                                   .add = true});
+            }
+        });
     }
 
 private:
-    void multiply(ConstRows x, std::span<const int> offsets, std::span<const ConstRows> w, Layout layout, Rows y,
-                  Write write) const {
-        const auto blocks = blocks_of(offsets);
-#pragma omp parallel for schedule(dynamic) num_threads(threads_)
-        for (const Block& block : blocks) {
-            const ConstRows weight = w[block.group];
-            multiply_block(x.slice(block.first, block.rows), {floats(weight), long(weight.stride()), layout},
-                           y.slice(block.first, block.rows), write);
-        }
+    // y (+)= x b, where pack(task, panel) writes the panel of b that a task needs.
+    template <class Pack>
+    void multiply(FloatRows<const float*> x, std::span<const int> offsets, FloatRows<float*> y, Write write,
+                  Pack pack) const {
+        const auto tasks = cut(lengths(offsets), y.cols, kernels_.panel_columns, threads_.count());
+        threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
+            const Task& task = tasks[std::size_t(i)];
+            float* panel = scratch.floats(std::size_t(x.cols) * kernels_.panel_columns);
+            pack(task, panel);
+            const int first_row = offsets[task.group] + task.first_row;
+            kernels_.multiply({.rows = task.rows,
+                               .columns = task.columns,
+                               .depth = x.cols,
+                               .a = x.row(first_row),
+                               .a_row_stride = x.stride,
+                               .a_depth_stride = 1,
+                               .b = panel,
+                               .b_stride = kernels_.panel_columns,
+                               .c = y.row(first_row) + task.first_column,
+                               .c_stride = y.stride,
+                               .add = write == Write::add});
+        });
     }
 
-    int threads_;
+    const Threads& threads_;
+    const ProductKernels& kernels_;
 };
 
 }  // namespace
 
-std::unique_ptr<MatrixProduct> make_cpu_product(int threads) {
-    return std::make_unique<CpuProduct>(threads);
+std::unique_ptr<MatrixProduct> make_cpu_product(CpuContext context) {
+    return std::make_unique<CpuProduct>(context);
 }
 
 }  // namespace expar

@@ -89,16 +89,17 @@ Routing MoeLayer::route(ConstRows x, const TokenScope& scope, bool training, Moe
     routing.experts = select(state.logits, options_.top_k, device);
     state.weighing = weigh(options_.convention, state.logits, routing.experts, options_.top_k, device);
     routing.weights = std::move(state.weighing.weights);
-    routing.kept = place(routing.experts, routing.tokens);
+    routing.kept = place(routing.experts, training ? options_.capacity_factor : 0);
     observe(routing, state);
     return routing;
 }
 
 // Which choices find a place: with scope `all`, behind those of the ranks before this one.
-Array<int> MoeLayer::place(const Array<int>& experts, int tokens) const {
+Array<int> MoeLayer::place(const Array<int>& experts, double capacity_factor) const {
     Device& device = *runtime_.device;
     std::vector<int> taken(options_.experts);
-    if (options_.capacity_factor == 0) return drop(experts, 0, taken, device);
+    if (capacity_factor == 0) return drop(experts, 0, taken, device);
+    const int tokens = int(experts.size()) / options_.top_k;
     std::int64_t tokens_of_scope = tokens;
     if (options_.capacity_scope == Scope::all) {
         std::vector<int> asked(options_.experts + 1);
@@ -112,7 +113,7 @@ Array<int> MoeLayer::place(const Array<int>& experts, int tokens) const {
             for (int e = 0; rank < runtime_.world->rank() && e < options_.experts; ++e) taken[e] += row[e];
         }
     }
-    const int capacity = capacity_of(options_.capacity_factor, options_.top_k, tokens_of_scope, options_.experts);
+    const int capacity = capacity_of(capacity_factor, options_.top_k, tokens_of_scope, options_.experts);
     return drop(experts, capacity, taken, device);
 }
 

@@ -111,6 +111,20 @@ TEST_F(TransferTest, DestructionSwallowsATimeout) {
     send(1);
 }
 
+// Its peers may be waiting for what the exception prevents: the error must be seen long before the deadline.
+TEST_F(TransferTest, WhileAnExceptionUnwindsDestructionWaitsBriefly) {
+    const auto before = std::chrono::steady_clock::now();
+    const auto fail = [this] {
+        const Transfer transfer(std::make_unique<Watched>(comm, &received, &completions),
+                                std::make_shared<const WaitPolicy>(WaitPolicy{600, {}}), {"test"}, comm.rank());
+        throw Error("something else went wrong");
+    };
+    EXPECT_THROW(fail(), Error);
+    EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(30));
+    EXPECT_EQ(completions, 0);
+    send(1);
+}
+
 TEST_F(TransferTest, ARequestThatIsDoneAtTheDeadlineIsNotMissed) {
     int place = -1;
     MPI_Request requests[2];

@@ -59,6 +59,7 @@ public:
                                                   Occasion occasion = {"gather"}) const;
 
     /// Rows of all ranks, of unequal number, in rank order: `all` has rows_of[r] rows from rank r. Does not block.
+    /// `mine` may be its own place in `all`, then on every rank that has rows.
     [[nodiscard]] Transfer start_all_gather(ConstRows mine, Rows all, std::span<const int> rows_of,
                                             Occasion occasion = {"all-gather"}) const;
 

@@ -26,9 +26,9 @@ public:
     ///
     /// send  [sum(counts.send), cols], contiguous, ordered by destination rank
     /// recv  [sum(counts.recv), cols], contiguous, ordered by source rank, then by the order of sending
-    /// Collective, in the same order on all ranks; returns before rows have moved. Both views stay untouched until
-    /// Transfer::finish() has returned. Several transfers may be open, of one object and of several. Throws Error
-    /// before anything is sent when a view does not fit the counts.
+    /// A view without rows may have any shape. Collective, in the same order on all ranks; returns before rows have
+    /// moved. Both views stay untouched until Transfer::finish() has returned. Several transfers may be open, of one
+    /// object and of several. Throws Error before anything is sent when a view does not fit the counts.
     [[nodiscard]] virtual Transfer start(ConstRows send, Rows recv, const RowCounts& counts, Occasion occasion) = 0;
 
     [[nodiscard]] const Traffic& traffic() const { return traffic_; }

@@ -15,7 +15,7 @@ struct GenerateOptions {
     /// Tokens that the model looks back on at most; 0: on all. When they are reached, the text goes on from the later
     /// half of them, whose keys and values are computed anew from position 0.
     int context = 0;
-    SamplerOptions sampler;
+    SamplerOptions sampler{};
 
     void validate() const;  ///< throws UserError, naming field, value and what was expected
 };

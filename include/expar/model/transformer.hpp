@@ -51,8 +51,8 @@ public:
     Transformer(const ModelOptions& options, CombineOrder order, const MoeRuntime& runtime, Parameters& parameters);
     ~Transformer();
 
-    /// Logits and loss of one micro-batch. `training` turns router noise on. Throws Error, before anything is sent, for
-    /// a token outside the vocabulary.
+    /// Logits and loss of one micro-batch. `training` turns router noise and capacity on. Throws Error, before anything
+    /// is sent, for a token outside the vocabulary.
     [[nodiscard]] TransformerState forward(const MicroBatch& batch, const TokenScope& scope, bool training) const;
 
     using BlockReady = std::function<void(ParameterBlock&)>;

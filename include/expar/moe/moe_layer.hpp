@@ -74,7 +74,7 @@ public:
         Matrix y;  ///< [T, H]
         MoeState state;
     };
-    /// x [T, H]
+    /// x [T, H]. `training` turns noise and capacity on: else a token's result depends on no other token.
     [[nodiscard]] Forward forward(ConstRows x, const TokenScope& scope, bool training) const;
 
     /// d_y [T, H] → d_x [T, H]; adds to the gradients of its blocks. `gradient` is what the losses on the router ask.
@@ -86,7 +86,7 @@ public:
 
 private:
     [[nodiscard]] Routing route(ConstRows x, const TokenScope& scope, bool training, MoeState& state) const;
-    [[nodiscard]] Array<int> place(const Array<int>& experts, int tokens) const;
+    [[nodiscard]] Array<int> place(const Array<int>& experts, double capacity_factor) const;
     void observe(const Routing& routing, MoeState& state) const;
     void run_shared(ConstRows x, MoeState& state) const;
     void add_shared(const MoeState& state, Rows y) const;
