@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "expar/verify/plain_optimizer.hpp"
 #include "held_blocks.hpp"
 
 namespace expar {
@@ -50,6 +51,9 @@ TEST(Clip, LimitsTheNormAndLeavesSmallerOnesAlone) {
     EXPECT_EQ(clip_factor(0.5, 1), 1);
     EXPECT_EQ(clip_factor(0, 1), 1);
     EXPECT_EQ(clip_factor(100, 0), 1);
+    for (const double norm : {0.0, 0.3, 1.0, 7.5})
+        for (const double limit : {0.0, 0.5, 3.0})
+            EXPECT_DOUBLE_EQ(clip_factor(norm, limit), plain_clip_factor(norm, limit));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "expar/train/schedule.hpp"
+#include "expar/verify/plain_optimizer.hpp"
 
 namespace expar {
 namespace {
@@ -38,6 +39,13 @@ protected:
             for (int i = 0; i < block->flat_gradient().cols(); ++i)
                 block->flat_gradient().row<double>(0)[i] = gradient(i % count, number);
         optimizer.update(number, scale);
+    }
+    // The gradients of a step, three tensors of the same ones.
+    static PlainWeights gradients_of(int number) {
+        PlainWeights all;
+        for (const std::string tensor : {"scale", "matrix", "router"})
+            for (int i = 0; i < count; ++i) all[tensor].push_back(gradient(i, number));
+        return all;
     }
     [[nodiscard]] double found(int block, int i) const { return blocks[block]->flat_value().row<double>(0)[i]; }
 };
@@ -98,6 +106,43 @@ TEST_F(OptimizerTest, SubtractsTheScaledGradientUnderSgd) {
     for (int i = 0; i < count; ++i)
         EXPECT_NEAR(found(0, i), value(i) - learning_rate_at(7, options) * 0.125 * gradient(i, 7), 1e-15);
     EXPECT_EQ(optimizer.moments(0).first.cols(), 0);
+}
+
+// The plain reference of verify shares no code with this optimizer; clipping is on, so that its factor acts too.
+TEST_F(OptimizerTest, AgreesWithThePlainReference) {
+    for (const std::string name : {"adamw", "sgd"}) {
+        blocks = make_blocks();
+        options.optimizer = name;
+        options.router_learning_rate_scale = 0.5;
+        Optimizer optimizer(*device, options, blocks);
+        const auto tensors = [&](bool gradients) {
+            PlainWeights found;
+            for (const auto& block : blocks)
+                for (int i = 0; i < int(block->spec().tensors.size()); ++i) {
+                    const Rows flat = gradients ? block->flat_gradient() : block->flat_value();
+                    const auto row = flat.columns(int(block->offset(i)), count).row<double>(0);
+                    found[block->spec().tensors[i].name] = {row.begin(), row.end()};
+                }
+            return found;
+        };
+        PlainState state{tensors(false), {}, {}};
+        for (int t = 1; t <= 8; ++t) {
+            step(optimizer, t, plain_clip_factor(plain_gradient_norm(gradients_of(t)), 0.2));
+            const PlainOptimizer plain{.kind = name,
+                                       .learning_rate = learning_rate_at(t, options),
+                                       .router_scale = 0.5,
+                                       .beta1 = options.beta1,
+                                       .beta2 = options.beta2,
+                                       .epsilon = options.epsilon,
+                                       .weight_decay = options.weight_decay,
+                                       .clip = 0.2};
+            state = plain_update(plain, t, state, tensors(true));
+            for (const auto& [tensor, values] : tensors(false))
+                for (int i = 0; i < count; ++i)
+                    EXPECT_NEAR(values[i], state.weights.at(tensor)[i], 1e-13)
+                        << name << " " << tensor << " step " << t;
+        }
+    }
 }
 
 TEST_F(OptimizerTest, RefusesAnUnknownName) {
