@@ -9,6 +9,8 @@
 namespace expar {
 namespace {
 
+constexpr int task_columns = 128;  // whole panels of either instruction set
+
 // A part of one result that one thread computes.
 struct Task {
     std::size_t group;
@@ -30,7 +32,7 @@ std::vector<Task> cut(std::span<const int> rows_of_group, int columns, TaskSize 
         for (const int rows : rows_of_group) tasks += parts(columns, size.columns) * parts(rows, size.rows);
         return tasks;
     };
-    while (threads > 1 && size.rows > fewest_rows && count() < 4L * threads) size.rows /= 2;
+    while (threads > 1 && size.rows > fewest_rows && count() < 2L * threads) size.rows /= 2;
 
     std::vector<Task> tasks;
     tasks.reserve(std::size_t(count()));
@@ -64,18 +66,18 @@ public:
     void forward(ConstRows x, std::span<const int> offsets, std::span<const ConstRows> w, Rows y, Write write,
                  Stream&) const override {
         const auto weights = all_floats(w);
-        multiply(floats(x), offsets, floats(y), write, [&](const Task& task, float* panel) {
-            const auto& weight = weights[task.group];
-            kernels_.pack_transposed(weight.row(task.first_column), weight.stride, task.columns, weight.cols, panel);
+        multiply(floats(x), offsets, floats(y), write, [&](std::size_t group, int column, int columns, float* panel) {
+            const auto& weight = weights[group];
+            kernels_.pack_transposed(weight.row(column), weight.stride, columns, weight.cols, panel);
         });
     }
 
     void input_gradient(ConstRows dy, std::span<const int> offsets, std::span<const ConstRows> w, Rows dx, Write write,
                         Stream&) const override {
         const auto weights = all_floats(w);
-        multiply(floats(dy), offsets, floats(dx), write, [&](const Task& task, float* panel) {
-            const auto& weight = weights[task.group];
-            kernels_.pack(weight.data + task.first_column, weight.stride, weight.rows, task.columns, panel);
+        multiply(floats(dy), offsets, floats(dx), write, [&](std::size_t group, int column, int columns, float* panel) {
+            const auto& weight = weights[group];
+            kernels_.pack(weight.data + column, weight.stride, weight.rows, columns, panel);
         });
     }
 
@@ -89,7 +91,7 @@ public:
             results.push_back(floats(result));
             rows_of_group.push_back(result.rows());
         }
-        const auto tasks = cut(rows_of_group, x.cols(), {256, 128}, threads_.count());
+        const auto tasks = cut(rows_of_group, x.cols(), {1024, task_columns}, threads_.count());
         threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
             const Task& task = tasks[std::size_t(i)];
             const auto& result = results[task.group];
@@ -101,26 +103,36 @@ public:
     }
 
 private:
-    // y (+)= x b, where pack(task, panel) writes the panel of b that a task needs.
+    // y (+)= x b, where pack(group, column, columns, panel) writes a panel of a group's b. The panels of a task pass
+    // one block of rows after the other, so that rows of x and y are used while they are near.
     template <class Pack>
     void multiply(FloatRows<const float*> x, std::span<const int> offsets, FloatRows<float*> y, Write write,
                   Pack pack) const {
-        const auto tasks = cut(lengths(offsets), y.cols, {512, kernels_.panel_columns}, threads_.count());
+        constexpr int rows_at_once = 84;  // whole tiles of either instruction set
+        const std::size_t panel_floats = std::size_t(x.cols) * kernels_.panel_columns;
+        const auto tasks = cut(lengths(offsets), y.cols, {512, task_columns}, threads_.count());
         threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
             const Task& task = tasks[std::size_t(i)];
-            float* panel = scratch.floats(std::size_t(x.cols) * kernels_.panel_columns);
-            pack(task, panel);
-            const int first_row = offsets[task.group] + task.first_row;
-            kernels_.multiply({.rows = task.rows,
-                               .columns = task.columns,
-                               .depth = x.cols,
-                               .a = x.row(first_row),
-                               .a_stride = x.stride,
-                               .a_transposed = false,
-                               .b = panel,
-                               .c = y.row(first_row) + task.first_column,
-                               .c_stride = y.stride,
-                               .add = write == Write::add});
+            const int panels = (task.columns + kernels_.panel_columns - 1) / kernels_.panel_columns;
+            float* memory = scratch.floats(panel_floats * panels);
+            const auto columns = [&](int p) {
+                return std::min(kernels_.panel_columns, task.columns - p * kernels_.panel_columns);
+            };
+            for (int p = 0; p < panels; ++p)
+                pack(task.group, task.first_column + p * kernels_.panel_columns, columns(p), memory + p * panel_floats);
+            const int end = offsets[task.group] + task.first_row + task.rows;
+            for (int row = offsets[task.group] + task.first_row; row < end; row += rows_at_once)
+                for (int p = 0; p < panels; ++p)
+                    kernels_.multiply({.rows = std::min(rows_at_once, end - row),
+                                       .columns = columns(p),
+                                       .depth = x.cols,
+                                       .a = x.row(row),
+                                       .a_stride = x.stride,
+                                       .a_transposed = false,
+                                       .b = memory + p * panel_floats,
+                                       .c = y.row(row) + task.first_column + p * kernels_.panel_columns,
+                                       .c_stride = y.stride,
+                                       .add = write == Write::add});
         });
     }
 
