@@ -1,6 +1,5 @@
 #include <cstring>
 
-#include "../reference/operations.hpp"
 #include "expar/compute/cpu_device.hpp"
 #include "memory_pool.hpp"
 #include "operations.hpp"
@@ -46,7 +45,7 @@ private:
     std::unique_ptr<RoutingOperations> routing_ = make_cpu_routing(context_);
     std::unique_ptr<ActivationOperations> activation_ = make_cpu_activation(context_);
     std::unique_ptr<NormOperations> norm_ = make_cpu_norm(context_);
-    std::unique_ptr<AttentionOperations> attention_ = make_reference_attention();
+    std::unique_ptr<AttentionOperations> attention_ = make_cpu_attention(context_);
     std::unique_ptr<LossOperations> loss_ = make_cpu_loss(context_);
     std::unique_ptr<UpdateOperations> update_ = make_cpu_update(context_);
 };

@@ -50,8 +50,9 @@ struct SoftmaxKernels {
 };
 
 struct RotationKernels {
-    /// (a, b) = (a cosine - b sine, b cosine + a sine), element by element
-    void (*rotate)(const float* cosine, const float* sine, float* a, float* b, long count);
+    /// In each of `count` heads of 2 half columns, (a, b) = (a cosine - b d sine, b cosine + a d sine) for the pairs
+    /// (i, i + half); cosine, sine [half]
+    void (*rotate)(const float* cosine, const float* sine, float direction, float* heads, int count, int half);
 };
 
 struct AdamWFactors {
