@@ -18,7 +18,9 @@ std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::a
 }
 
 RandomField::RandomField(std::uint64_t seed, Purpose purpose, std::uint32_t layer, std::uint32_t step)
-    : key_{std::uint32_t(seed), std::uint32_t(seed >> 32) ^ (std::uint32_t(purpose) << 24)}, layer_(layer), step_(step) {}
+    : key_{std::uint32_t(seed), std::uint32_t(seed >> 32) ^ (std::uint32_t(purpose) << 24)},
+      layer_(layer),
+      step_(step) {}
 
 std::array<std::uint32_t, 4> RandomField::words(std::uint64_t index) const {
     return philox({std::uint32_t(index), std::uint32_t(index >> 32), layer_, step_}, key_);
@@ -29,7 +31,9 @@ std::uint64_t RandomField::bits(std::uint64_t index) const {
     return std::uint64_t(w[0]) << 32 | w[1];
 }
 
-double RandomField::uniform(std::uint64_t index) const { return double(bits(index) >> 11) * 0x1p-53; }
+double RandomField::uniform(std::uint64_t index) const {
+    return double(bits(index) >> 11) * 0x1p-53;
+}
 
 double RandomField::normal(std::uint64_t index) const {
     const auto w = words(index);

@@ -70,6 +70,7 @@ public:
     [[nodiscard]] int rows() const { return rows_; }
     [[nodiscard]] int cols() const { return cols_; }
     [[nodiscard]] DType dtype() const { return buffer_.dtype(); }
+    [[nodiscard]] Device& device() const { return buffer_.device(); }
     [[nodiscard]] Rows view() { return {buffer_.data(), rows_, cols_, dtype()}; }
     [[nodiscard]] ConstRows view() const { return {buffer_.data(), rows_, cols_, dtype()}; }
     operator Rows() { return view(); }             // NOLINT: an owner may stand where its view is asked for

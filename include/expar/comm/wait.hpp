@@ -1,0 +1,95 @@
+#pragma once
+
+#include <mpi.h>
+
+#include <functional>
+#include <memory>
+#include <source_location>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "expar/base/error.hpp"
+
+namespace expar {
+
+/// What a rank is doing while it waits, for the line that a hang leaves behind. `phase` must be a literal.
+struct Occasion {
+    std::string_view phase = "communication";
+    int layer = -1;  ///< -1: none
+};
+
+/// How long to wait, and what to do meanwhile. Shared by a Communicator and everything made from it.
+struct WaitPolicy {
+    double timeout_seconds = 600;
+    /// For calls without a non-blocking form (split, windows, files): called on another thread with the line that a
+    /// TimeoutError would carry, when they outlast the deadline. Expected to end the process; empty: wait on.
+    std::function<void(const std::string& line)> on_stuck_call;
+};
+
+/// A wait outlasted its deadline. what() names rank, phase, layer, the peers outstanding and what was expected of them.
+class TimeoutError : public Error {
+public:
+    using Error::Error;
+};
+
+/// Throws Error, with MPI's own text, when `code` is not MPI_SUCCESS.
+void check_mpi(int code, const char* call, std::source_location where = std::source_location::current());
+
+/// The one place in which this library waits for MPI: polls until every request is done, gives the processor away when
+/// that takes long, and throws TimeoutError at the deadline. `outstanding` is called only then.
+void wait_all(std::span<MPI_Request> requests, const WaitPolicy& policy, Occasion occasion, int rank,
+              const std::function<std::string()>& outstanding);
+
+/// Rows on their way. Move-only; what it reads and writes must stay untouched until finish() has returned.
+class Transfer {
+public:
+    /// What an algorithm does between start and finish.
+    class Work {
+    public:
+        virtual ~Work() = default;
+        virtual std::span<MPI_Request> requests() = 0;
+        /// Called once, when all requests are done. May not communicate.
+        virtual void complete() {}
+        /// The peers still awaited and what is expected of each: "rank 3 (480 rows)".
+        [[nodiscard]] virtual std::string outstanding() const = 0;
+    };
+
+    Transfer() = default;  ///< nothing to wait for
+    Transfer(std::unique_ptr<Work> work, std::shared_ptr<const WaitPolicy> policy, Occasion occasion, int rank);
+    Transfer(Transfer&&) noexcept = default;
+    Transfer& operator=(Transfer&& other) noexcept;
+    /// Finishes, and swallows what goes wrong: call finish(). While an exception unwinds it waits a second at most,
+    /// since the peers may never answer.
+    ~Transfer();
+
+    /// Drives MPI without waiting; true when finish() will not block. Compute may call it between blocks.
+    bool progress();
+    /// Blocks until the rows have moved. Throws TimeoutError. A second call does nothing.
+    void finish();
+
+private:
+    void finish_within(const WaitPolicy& policy);
+    void finish_quietly() noexcept;
+    static void abandon(std::unique_ptr<Work> work) noexcept;
+
+    std::unique_ptr<Work> work_;
+    std::shared_ptr<const WaitPolicy> policy_;
+    Occasion occasion_;
+    int rank_ = 0;
+};
+
+/// Watches a call that cannot be polled: while it lives, a thread waits for the deadline of the policy.
+class StuckCallWatch {
+public:
+    StuckCallWatch(const WaitPolicy& policy, Occasion occasion, int rank, const char* call);
+    ~StuckCallWatch();
+    StuckCallWatch(const StuckCallWatch&) = delete;
+    StuckCallWatch& operator=(const StuckCallWatch&) = delete;
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;  // null when the policy has no handler
+};
+
+}  // namespace expar

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "expar/base/matrix.hpp"
+#include "expar/comm/exchange.hpp"
+#include "expar/moe/placement.hpp"
+#include "expar/moe/routing.hpp"
+
+namespace expar {
+
+/// In which order a token's outputs are weighted, added and rounded. Same order, same bits, whatever moves the rows.
+enum class CombineOrder {
+    exact,    ///< every unweighted output travels; the source adds them in the order of the choices
+    reduced,  ///< a rank adds its own choices, one row per token travels; the source adds in ascending rank
+};
+[[nodiscard]] CombineOrder combine_order(std::string_view name);  ///< throws UserError that lists the known names
+
+/// A token's row that one member asks of another, with what the host must know to serve it.
+///
+/// Travels as int32 columns: k expert ids, -1 where a choice is not for this host, then the k weights bit for bit.
+[[nodiscard]] int header_columns(int top_k, DType weight_dtype);
+
+/// What a member of the EP group decides alone, from its routing.
+struct SourcePlan {
+    int tokens = 0;               ///< T
+    int top_k = 0;                ///< k
+    std::vector<int> rows_to;     ///< [members], distinct (token, member) rows, this member's own included
+    std::vector<int> returns_to;  ///< [members], kept choices served by each member
+    std::vector<int> member_of;   ///< [T, k], who serves the choice; -1: nobody
+    Array<int> sent_tokens;       ///< [rows to others], by member, then token
+    Matrix headers;               ///< int32 [rows to others, header_columns], in the same order
+    Matrix own_headers;           ///< int32 [own rows, header_columns], by token
+    std::vector<int> own_tokens;  ///< [own rows]
+};
+
+/// Who gets which rows, as one member of an EP group sees it: the plan of one dispatch, its combine, and both
+/// backwards.
+///
+/// A plain value; makes no MPI call. Rows that stay on the rank are never copied for the sake of moving: where a list
+/// reads "own and received", an index below the number of rows of the own matrix means a row of it, and one above it,
+/// less that number, a received row (Stacked).
+struct DispatchPlan {
+    int layer = 0;
+    int member = 0;
+    CombineOrder order = CombineOrder::exact;
+    int tokens = 0;  ///< T of this member
+    int top_k = 0;   ///< k
+
+    // Dispatch: rows, one per distinct (token, member).
+    RowCounts rows;          ///< without own rows
+    Array<int> sent_tokens;  ///< [rows to others], the token of each row sent, by member, then token
+    int rows_here = 0;       ///< D: delivered rows, own ones and received ones
+
+    // Experts: one row per (token, choice) served here, A in all, by local expert, then source member, then token.
+    std::vector<int> expert_offsets;  ///< [local experts + 1]
+    Array<int> expert_rows;           ///< [A] in Stacked{x, received}
+    Matrix expert_weights;            ///< [A, 1]
+
+    // Combine under exact, and the gradients of the weights: one row per (token, choice).
+    RowCounts returns;          ///< without own ones
+    Array<int> returned;        ///< [returns to others] in expert rows, by source member, then token, then choice
+    Array<int> choice_returns;  ///< [T, k] in Stacked{expert rows, received returns}; -1: dropped or none
+
+    // Combine under reduced: one row per distinct (token, member), in the order of delivery, own ones first.
+    Array<int> partial_choices;  ///< [D, k] in expert rows, by choice; -1: not served here
+    Matrix partial_weights;      ///< [D, k]
+    Array<int> partial_returns;  ///< [T, members met, at most k] in Stacked{own partials, received}, by member; else -1
+
+    int own_rows = 0;        ///< of the D
+    int rows_delivered = 0;  ///< distinct (token, member) rows that this member's tokens caused, own ones included
+};
+
+/// Where and how a plan is made, beside the routing.
+struct PlanScope {
+    const Placement* placement = nullptr;
+    int layer = 0;
+    int member = 0;  ///< this rank's place in its EP group
+    CombineOrder order = CombineOrder::exact;
+    std::int64_t first_token = 0;  ///< global index of the first token here, which decides between copies
+};
+
+/// The source's half. -1 and dropped choices are left out.
+[[nodiscard]] SourcePlan plan_source(const Routing& routing, const PlanScope& scope);
+
+/// Completes the plan from the headers received: rows_from[m] of them from each other member, in order, 0 from itself.
+/// Throws Error, naming member and expert, when a header asks for an expert that is not here.
+[[nodiscard]] DispatchPlan complete_plan(SourcePlan source, std::vector<int> rows_from, ConstRows headers,
+                                         DType weight_dtype, const PlanScope& scope);
+
+}  // namespace expar

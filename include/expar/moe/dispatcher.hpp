@@ -1,0 +1,114 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "expar/comm/communicator.hpp"
+#include "expar/comm/exchange.hpp"
+#include "expar/moe/dispatch_plan.hpp"
+
+namespace expar {
+
+/// Rows in memory that a dispatcher lends. They are valid until this object is gone.
+class LentRows {
+public:
+    /// What keeps the memory: a matrix of the pool, a place in a window.
+    class Lease {
+    public:
+        virtual ~Lease() = default;
+    };
+
+    LentRows() = default;
+    LentRows(Rows rows, std::unique_ptr<Lease> lease) : rows_(rows), lease_(std::move(lease)) {}
+    explicit LentRows(Matrix matrix);
+    [[nodiscard]] Rows view() const { return rows_; }
+    operator Rows() const { return rows_; }       // NOLINT
+    operator ConstRows() const { return rows_; }  // NOLINT
+
+private:
+    Rows rows_;
+    std::unique_ptr<Lease> lease_;
+};
+
+/// A movement that has begun, and what it will yield. Move-only.
+template <class Result>
+class Moving {
+public:
+    /// What is left to do on this rank.
+    class Rest {
+    public:
+        virtual ~Rest() = default;
+        virtual bool progress() = 0;
+        virtual Result finish() = 0;
+    };
+    explicit Moving(std::unique_ptr<Rest> rest) : rest_(std::move(rest)) {}
+
+    /// Drives MPI without waiting; true when finish() will not wait for another rank.
+    bool progress() { return rest_->progress(); }
+    /// Blocks until all has arrived. Once.
+    [[nodiscard]] Result finish() { return std::exchange(rest_, nullptr)->finish(); }
+
+private:
+    std::unique_ptr<Rest> rest_;
+};
+
+/// What the backward of combine yields on the host of the experts.
+struct CombineGradient {
+    LentRows d_outputs;  ///< [A, H]
+    Matrix d_weights;    ///< [A, 1], of this host's rows; dispatch backward brings them home
+};
+/// What the backward of dispatch yields on the source of the tokens.
+struct DispatchGradient {
+    Matrix d_x;        ///< [T, H]
+    Matrix d_weights;  ///< [T, k], 0 for dropped choices
+};
+
+/// What a dispatcher did, counted where it was done.
+struct DispatchCounters {
+    std::int64_t rows_delivered = 0;  ///< distinct (token, member) rows of forward dispatch: what a placement changes
+    std::int64_t bytes_copied = 0;    ///< stored by gathers and sums, or handed to MPI
+    double seconds = 0;               ///< this rank's time inside calls of the dispatcher
+};
+
+/// Moves token rows to the members of an EP group that host their experts, and back, forward and backward.
+///
+/// Every call is collective over the group, in the same order on all members, also for those without tokens. What is
+/// passed to a start_ call must stay untouched until its Moving has finished; several may be open. Rows are grouped by
+/// local expert, then source member, then token. Every dispatcher gives the same bits for a plan's combine order.
+class Dispatcher {
+public:
+    virtual ~Dispatcher() = default;
+
+    /// Settles who gets which rows. Blocks: counts and headers travel.
+    [[nodiscard]] virtual DispatchPlan plan(const Routing& routing, const PlanScope& scope) = 0;
+
+    /// x [T, H] → expert rows [A, H]
+    [[nodiscard]] virtual Moving<LentRows> start_dispatch(const DispatchPlan& plan, ConstRows x) = 0;
+    /// Memory [A, H] for the experts' output, which combine moves without a copy more.
+    [[nodiscard]] virtual LentRows lend_outputs(const DispatchPlan& plan, int cols, DType dtype) = 0;
+    /// outputs [A, H] → y [T, H] = Σ_j weights[t][j] output(t, j), in the plan's order. weights [T, k]
+    [[nodiscard]] virtual Moving<Matrix> start_combine(const DispatchPlan& plan, ConstRows outputs,
+                                                       ConstRows weights) = 0;
+    /// d_y [T, H] → d_outputs = w · d_y and d_weights = output · d_y, on the host. `outputs` as given to combine.
+    [[nodiscard]] virtual Moving<CombineGradient> start_combine_backward(const DispatchPlan& plan, ConstRows d_y,
+                                                                         ConstRows outputs) = 0;
+    /// d_rows [A, H] → d_x: the sum over a token's choices, in the plan's order. d_weights as combine's backward left
+    /// them.
+    [[nodiscard]] virtual Moving<DispatchGradient> start_dispatch_backward(const DispatchPlan& plan, ConstRows d_rows,
+                                                                           ConstRows d_weights) = 0;
+
+    [[nodiscard]] virtual const DispatchCounters& counters() const = 0;
+    [[nodiscard]] virtual const Traffic& traffic() const = 0;
+};
+
+/// Pack, exchange, unpack, on any Exchange: the plain dispatcher that the others must equal.
+[[nodiscard]] std::unique_ptr<Dispatcher> make_packed_dispatcher(std::string_view exchange, const Communicator& group,
+                                                                 Device& device);
+
+}  // namespace expar

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "expar/moe/balance.hpp"
+#include "expar/moe/dispatcher.hpp"
+#include "expar/moe/experts.hpp"
+#include "expar/moe/router.hpp"
+
+namespace expar {
+
+/// How a shared expert, which serves every token, joins the chosen ones.
+enum class SharedExpert {
+    none,
+    sum,    ///< y += shared(x)  (DeepSeek)
+    gated,  ///< y += sigmoid(x · g) shared(x)  (Qwen2)
+};
+
+struct MoeOptions {
+    int hidden = 0;
+    int intermediate = 0;
+    int experts = 0;
+    int top_k = 0;
+    Activation activation = Activation::swiglu;
+    RouterConvention convention = RouterConvention::softmax_renormalized;
+    double router_noise = 0;
+    SharedExpert shared = SharedExpert::none;
+    int shared_intermediate = 0;
+    double capacity_factor = 0;  ///< 0: dropless
+    Scope capacity_scope = Scope::all;
+    CombineOrder order = CombineOrder::exact;
+    double initial_std = 0.02;
+};
+
+/// Every block of a layer in the order that all ranks agree on: router, the shared expert with its gate if there is
+/// one, then expert 0 … E-1.
+[[nodiscard]] std::vector<BlockSpec> moe_blocks(const MoeOptions& options, int layer);
+
+/// What a layer communicates with. All must outlive it.
+struct MoeRuntime {
+    Device* device = nullptr;
+    Dispatcher* dispatcher = nullptr;     ///< of the EP group
+    const Communicator* world = nullptr;  ///< all ranks: what capacity is shared over
+    const Placement* placement = nullptr;
+    int member = 0;  ///< this rank's place in its EP group
+};
+
+/// What the backward of a forward needs. The lent rows go back to the dispatcher with it.
+struct MoeState {
+    Matrix logits;
+    Weighing weighing;
+    Routing routing;
+    DispatchPlan plan;
+    LentRows expert_rows;
+    LentRows outputs;
+    ExpertsState experts;
+    Matrix shared_logit, shared_out;
+    ExpertsState shared;
+    RouterStatistics statistics;  ///< of this rank
+};
+
+/// A router and the experts it chooses from, spread over an EP group: y_t = Σ_j w_tj expert_j(x_t) (+ a shared expert).
+///
+/// The residual is the caller's. forward and backward are collective over the EP group (and over all ranks where the
+/// capacity's scope is `all`), also for ranks without tokens. forward keeps nothing: its state is a value.
+class MoeLayer {
+public:
+    /// `blocks` are this rank's, in the order of moe_blocks() without the experts that are hosted elsewhere.
+    MoeLayer(const MoeOptions& options, int layer, const MoeRuntime& runtime, std::vector<ParameterBlock*> blocks);
+
+    struct Forward {
+        Matrix y;  ///< [T, H]
+        MoeState state;
+    };
+    /// x [T, H]. `training` turns noise and capacity on: else a token's result depends on no other token.
+    [[nodiscard]] Forward forward(ConstRows x, const TokenScope& scope, bool training) const;
+
+    /// d_y [T, H] → d_x [T, H]; adds to the gradients of its blocks. `gradient` is what the losses on the router ask.
+    [[nodiscard]] Matrix backward(ConstRows x, const MoeState& state, ConstRows d_y,
+                                  const RouterGradient& gradient) const;
+
+    [[nodiscard]] const MoeOptions& options() const { return options_; }
+    [[nodiscard]] int layer() const { return layer_; }
+
+private:
+    [[nodiscard]] Routing route(ConstRows x, const TokenScope& scope, bool training, MoeState& state) const;
+    [[nodiscard]] Array<int> place(const Array<int>& experts, double capacity_factor) const;
+    void observe(const Routing& routing, MoeState& state) const;
+    void run_shared(ConstRows x, MoeState& state) const;
+    void add_shared(const MoeState& state, Rows y) const;
+    [[nodiscard]] Matrix shared_backward(ConstRows x, const MoeState& state, ConstRows d_y) const;
+    [[nodiscard]] int gate_tensor() const;  // in the shared expert's block
+
+    MoeOptions options_;
+    int layer_;
+    MoeRuntime runtime_;
+    ParameterBlock* router_;
+    ParameterBlock* shared_block_ = nullptr;
+    std::optional<Experts> shared_;
+    Experts experts_;
+};
+
+}  // namespace expar

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "expar/base/matrix.hpp"
+
+namespace expar {
+
+/// Who holds a block and who shares its gradient: dense and router blocks live on every rank, an expert on its hosts.
+enum class Role { dense, router, expert };
+
+/// One named matrix of a block. Vectors are matrices of one row.
+struct TensorSpec {
+    enum class Initial { normal, ones };
+    std::string name;  ///< as in checkpoints, "layers.3.experts.17.up.weight"
+    int rows = 0;
+    int cols = 0;
+    Initial initial = Initial::normal;
+    double std = 0.02;  ///< of Initial::normal
+
+    [[nodiscard]] std::size_t count() const { return std::size_t(rows) * std::size_t(cols); }
+    [[nodiscard]] bool decays() const { return initial == Initial::normal; }  ///< matrices do, scales of norms do not
+};
+
+/// What a block is made of, whether this rank holds it or not.
+struct BlockSpec {
+    Role role = Role::dense;
+    int layer = -1;   ///< -1: outside the layers
+    int expert = -1;  ///< global id, for Role::expert
+    std::vector<TensorSpec> tensors;
+
+    [[nodiscard]] std::size_t count() const;
+    [[nodiscard]] std::string name() const;  ///< the common start of its tensors' names
+};
+
+/// Parameters that are stored, reduced, updated and moved as one: contiguous values, contiguous gradients.
+class ParameterBlock {
+public:
+    ParameterBlock(Device& device, DType dtype, BlockSpec spec);
+
+    [[nodiscard]] const BlockSpec& spec() const { return spec_; }
+
+    /// `tensors` consecutive tensors of equal width as one matrix, the first on top. Throws Error when they are not.
+    [[nodiscard]] Rows value(int first, int tensors = 1) { return part(value_, first, tensors); }
+    [[nodiscard]] Rows gradient(int first, int tensors = 1) { return part(gradient_, first, tensors); }
+    /// The whole block as one row.
+    [[nodiscard]] Rows flat_value() { return flat(value_); }
+    [[nodiscard]] Rows flat_gradient() { return flat(gradient_); }
+    /// Where tensor i starts, in elements of the flat block.
+    [[nodiscard]] std::size_t offset(int tensor) const;
+
+    /// Values from (seed, name, element) alone: the same on every rank and in every layout.
+    void initialize(std::uint64_t seed, Stream& stream);
+
+private:
+    [[nodiscard]] Rows part(Matrix& storage, int first, int tensors) const;
+    [[nodiscard]] static Rows flat(Matrix& storage) { return storage.view(); }
+
+    BlockSpec spec_;
+    Matrix value_;     // [1, count]
+    Matrix gradient_;  // [1, count], zero at first
+};
+
+}  // namespace expar

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace expar {
+
+/// An HDF5 file: named datasets in groups, and attributes on both. The one place that knows HDF5.
+///
+/// Movable, not copyable; the destructor closes. Local: only one rank of a run opens a file. Names are paths without a
+/// leading slash; groups on the way are made as needed. Everything that goes wrong, when it is the file's fault or the
+/// disk's, is a UserError of one line that starts with the file's name.
+class Hdf5File {
+public:
+    using Shape = std::vector<std::int64_t>;
+
+    /// Replaces a file of that name.
+    [[nodiscard]] static Hdf5File create(const std::filesystem::path& path);
+    /// For reading.
+    [[nodiscard]] static Hdf5File open(const std::filesystem::path& path);
+
+    Hdf5File(Hdf5File&& other) noexcept;
+    Hdf5File& operator=(Hdf5File&& other) noexcept;
+    ~Hdf5File();
+
+    /// How a dataset lies on disk. `level` 1 … 9 compresses (deflate); 0 does not.
+    struct Storage {
+        int level = 0;
+    };
+    // `values` has as many elements as `shape` says; a shape without dimensions is one value.
+    void write(const std::string& name, std::span<const float> values, const Shape& shape, Storage storage = {0});
+    void write(const std::string& name, std::span<const double> values, const Shape& shape, Storage storage = {0});
+    void write(const std::string& name, std::span<const std::int32_t> values, const Shape& shape,
+               Storage storage = {0});
+
+    /// Into `values`, which is as long as the dataset, converting between numbers of other widths.
+    void read(const std::string& name, std::span<float> values) const;
+    void read(const std::string& name, std::span<double> values) const;
+    void read(const std::string& name, std::span<std::int32_t> values) const;
+
+    // `object` is a group or dataset; "" is the root.
+    void set_attribute(const std::string& object, const std::string& name, const std::string& value);
+    void set_attribute(const std::string& object, const std::string& name, std::int64_t value);
+    void set_attribute(const std::string& object, const std::string& name, double value);
+    [[nodiscard]] std::string text_attribute(const std::string& object, const std::string& name) const;
+    [[nodiscard]] std::int64_t integer_attribute(const std::string& object, const std::string& name) const;
+    [[nodiscard]] double real_attribute(const std::string& object, const std::string& name) const;
+    [[nodiscard]] bool has_attribute(const std::string& object, const std::string& name) const;
+
+    [[nodiscard]] bool contains(const std::string& name) const;
+    /// What a group holds, by name, ascending.
+    [[nodiscard]] std::vector<std::string> names(const std::string& group) const;
+    [[nodiscard]] Shape shape(const std::string& name) const;
+
+    /// Writes everything out and closes; a failure that the destructor would swallow is thrown here.
+    void close();
+
+    [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+private:
+    using Handle = std::int64_t;  // HDF5's hid_t
+    struct Number;                // a type in memory and on disk
+    Hdf5File(Handle file, std::filesystem::path path);
+    void write_values(const std::string& name, const void* values, std::size_t count, const Shape& shape,
+                      const Number& number, int level);
+    void read_values(const std::string& name, void* values, std::size_t count, const Number& number) const;
+    void write_attribute(const std::string& object, const std::string& name, Handle type, const void* value);
+    void read_attribute(const std::string& object, const std::string& name, Handle type, void* value) const;
+    [[noreturn]] void fail(const std::string& what) const;
+
+    Handle file_ = -1;
+    std::filesystem::path path_;
+};
+
+/// Which HDF5 this program was built with and runs on.
+struct Hdf5Library {
+    std::string version;    ///< "1.10.8"
+    bool parallel = false;  ///< built with MPI
+};
+[[nodiscard]] Hdf5Library hdf5_library();
+
+/// Elements of a shape: 1 without dimensions.
+[[nodiscard]] std::size_t count_of(const Hdf5File::Shape& shape);
+/// "[3, 4]"
+[[nodiscard]] std::string describe(const Hdf5File::Shape& shape);
+
+}  // namespace expar

@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# Trains a Mixture-of-Experts language model on real text, from nothing: installs what is missing, builds, prepares text,
+# trains for some minutes on several MPI ranks, validates on held-out text and writes a paragraph.
+#
+#   scripts/quickstart.sh [--no-install] [--build-dir DIR] [--out DIR] [--text FILE...] [--seconds N] [--ranks N]
+#
+#   --no-install      install nothing; packages come from modules, spack or conda (CMAKE_PREFIX_PATH) or are there
+#   --build-dir DIR   build there (default: build, in the source tree)
+#   --out DIR         write text, run and results there (default: runs/quickstart-<date>-<time> in the source tree)
+#   --text FILE...    train on these files, one domain each, instead of the distribution's texts
+#   --seconds N       of training, about (default: 180)
+#   --ranks N         MPI ranks, an even number; experts are spread over groups of 2 (default: 4, EP=2 x DP=2)
+#
+# Expect under 5 minutes to the first training step on 2 cores, most of it compiling, and then --seconds and one more.
+# Writes to --build-dir and --out alone, needs no root with --no-install, and never downloads text.
+set -euo pipefail
+started=$(date +%s)
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/lib/common.sh
+source "$root/scripts/lib/common.sh"
+export PYTHONDONTWRITEBYTECODE=1
+
+# --- what one may want to change ----------------------------------------------------------------------------------------
+ranks=4
+expert_parallel=2
+seconds=180
+train_options=()                # beside --text, --ep, --steps and --out; the defaults of `expar train` work
+probe_steps=6                   # steps of a short run that measures the speed
+minimum_steps=10
+validation_sequence=256
+prompts=("And it came to pass" "/* SPDX-License-Identifier")   # the first for a text with a bible, the last for any other
+sample_bytes=400
+
+# --- command line -------------------------------------------------------------------------------------------------------
+install=yes
+build=$root/build
+out=$root/runs/quickstart-$(date +%Y%m%d-%H%M%S)
+texts=()
+while (($#)); do
+    case $1 in
+        --help | -h) show_help; exit 0 ;;
+        --no-install) install=no; shift ;;
+        --build-dir) build=$(absolute "$(value_of "$@")"); shift 2 ;;
+        --out) out=$(absolute "$(value_of "$@")"); shift 2 ;;
+        --seconds) seconds=$(value_of "$@"); whole_number "$1" "$seconds"; shift 2 ;;
+        --ranks) ranks=$(value_of "$@"); whole_number "$1" "$ranks"; shift 2 ;;
+        --text)
+            shift
+            while (($#)) && [[ $1 != --* ]]; do texts+=("$(absolute "$1")"); shift; done
+            ((${#texts[@]})) || fail "--text needs at least one file" ;;
+        *) fail "unknown argument '$1'; see --help" ;;
+    esac
+done
+((ranks % expert_parallel == 0)) || fail "--ranks must be a multiple of $expert_parallel, got $ranks"
+for text in "${texts[@]}"; do [[ -r $text ]] || fail "$text: no such file, or not readable"; done
+[[ ! -e $out/run ]] || fail "$out/run exists already: give another --out"
+
+# --- install, build, text -----------------------------------------------------------------------------------------------
+if [[ $install == yes ]]; then
+    install_packages "${build_packages[@]}" "${text_packages[@]}"
+fi
+for program in mpirun python3; do
+    command -v "$program" >/dev/null || fail "$program is missing; without --no-install this script installs it"
+done
+mkdir -p "$out" 2>/dev/null || fail "$out: cannot be made; see --out"
+[[ -w $out ]] || fail "$out: cannot be written; see --out"
+mpi_environment "$ranks"
+
+echo "== build in $build"
+configuration=(-DCMAKE_BUILD_TYPE=Release)
+# The tests of a build made by test.sh stay; a new build needs none, nor GoogleTest.
+[[ -f $build/CMakeCache.txt ]] || configuration+=(-DEXPAR_TESTS=OFF)
+build_tree "$build" expar_cli "${configuration[@]}"
+expar=$build/expar
+
+echo "== text in $out/text"
+prepare=(python3 "$root/scripts/prepare_text.py" --out "$out/text")
+if ((${#texts[@]})); then prepare+=(--text "${texts[@]}"); fi
+"${prepare[@]}"
+
+# --- train --------------------------------------------------------------------------------------------------------------
+# train FOLDER STEPS: trains on the prepared text.
+train() {
+    mpirun -n "$ranks" "$expar" train --text "$out/text" --ep "$expert_parallel" --steps "$2" --schedule-steps "$2" \
+        "${train_options[@]}" --out "$1"
+}
+
+# announce_first_step: waits for the first line of the run's metrics, and prints the time since the script began.
+announce_first_step() {
+    until [[ -s $out/run/metrics.jsonl ]]; do sleep 0.5; done
+    echo $(($(date +%s) - started)) >"$out/seconds_to_first_step"
+    echo "== first training step $(<"$out/seconds_to_first_step") s after the start of this script"
+}
+
+echo "== measure the speed: $probe_steps steps"
+train "$out/probe" "$probe_steps" >"$out/probe.log" 2>&1 || { cat "$out/probe.log" >&2; fail "training failed"; }
+# The first step also warms up; the rest tells the speed.
+steps=$(python3 - "$out/probe/metrics.jsonl" "$seconds" "$minimum_steps" <<'PYTHON'
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+each = sum(line["seconds"] for line in lines[1:]) / (len(lines) - 1)
+print(max(int(sys.argv[3]), int(float(sys.argv[2]) / each)))
+PYTHON
+)
+
+echo "== train $steps steps, about $seconds s, on $ranks ranks: EP=$expert_parallel x DP=$((ranks / expert_parallel))"
+announce_first_step &
+watcher=$!
+trap 'kill "$watcher" 2>/dev/null || true' EXIT
+train "$out/run" "$steps" || fail "training failed"
+wait "$watcher"
+trap - EXIT
+
+# --- validate, sample, sum up -------------------------------------------------------------------------------------------
+echo "== validate on held-out text"
+mkdir -p "$out/validation"
+for text in "$out"/text/validation/*.txt; do
+    domain=$(basename "$text" .txt)
+    mpirun -n "$ranks" "$expar" eval "$out/run" --text "$text" --sequence "$validation_sequence" \
+        --json "$out/validation/$domain.json"
+done
+
+if [[ -e $out/text/train/bible.txt ]]; then prompt=${prompts[0]}; else prompt=${prompts[-1]}; fi
+echo "== $sample_bytes bytes that the model writes after \"$prompt\""
+"$expar" generate "$out/run" --prompt "$prompt" --bytes "$sample_bytes" | tee "$out/sample.txt"
+echo
+
+echo "== summary"
+python3 "$root/scripts/text_references.py" "$out/text" --evaluated "$out/validation" --json "$out/references.json"
+cat <<SUMMARY
+first training step  $(<"$out/seconds_to_first_step") s after the start; everything $(($(date +%s) - started)) s
+text                 $out/text (corpus.json says where it is from and what was cut)
+run                  $out/run (config.toml, metrics.jsonl, summary.json, checkpoints/)
+validation           $out/validation/*.json
+table above          $out/references.json
+sample               $out/sample.txt
+a picture of it      python3 $root/scripts/plot_run.py $out/run --references $out/references.json --out $out/run.png
+SUMMARY

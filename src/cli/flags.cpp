@@ -1,0 +1,112 @@
+#include "flags.hpp"
+
+#include <algorithm>
+
+#include "config_file.hpp"
+#include "expar/base/error.hpp"
+#include "expar/comm/verdict.hpp"
+
+namespace expar::cli {
+namespace {
+
+void add_flag(CLI::App& command, const Field& field, std::string_view title,
+              std::map<std::string, std::vector<std::string>>& given) {
+    auto& arguments = given[field.flag()];
+    auto* option = command.add_option(field.flag(), arguments, std::string(field.help));
+    option->group(std::string(title))->type_name(std::string(field.type_name()))->default_str(field.text());
+    const bool list = std::holds_alternative<std::vector<std::string>*>(field.value);
+    const bool truth = std::holds_alternative<bool*>(field.value);
+    if (list) return;
+    option->allow_extra_args(false);
+    if (truth)
+        option->expected(0, 1);
+    else
+        option->expected(1);
+    option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+std::string one_line(std::string text) {
+    std::ranges::replace(text, '\n', ' ');
+    return text;
+}
+
+const CLI::App& chosen(const CLI::App& app) {
+    const auto commands = app.get_subcommands();
+    return commands.empty() ? app : *commands.front();
+}
+
+std::vector<std::string> names_of_flags(const CLI::App& command) {
+    std::vector<std::string> names;
+    for (const auto* option : command.get_options())
+        for (const auto& name : option->get_lnames()) names.push_back("--" + name);
+    return names;
+}
+
+std::string complaint_about(const CLI::App& app, const CLI::ParseError& error) {
+    const CLI::App& command = chosen(app);
+    const auto unexpected = app.remaining(true);
+    if (dynamic_cast<const CLI::ExtrasError*>(&error) && !unexpected.empty()) {
+        const auto& first = unexpected.front();
+        if (!first.starts_with('-')) {
+            if (&command != &app) return concat("unexpected argument '", first, "'");
+            std::vector<std::string> known;
+            for (const auto* subcommand : app.get_subcommands({})) known.push_back(subcommand->get_name());
+            return concat("unknown subcommand '", first, "'", suggestion(first, known));
+        }
+        const auto name = first.substr(0, first.find('='));
+        return concat("unknown flag '", name, "'", suggestion(name, names_of_flags(command)));
+    }
+    return one_line(error.what());
+}
+
+}  // namespace
+
+ConfigFlags::ConfigFlags(CLI::App& command) {
+    command.add_option("--config", file_, "TOML file with any of the keys below, '_' for '-'; flags come after it")
+        ->type_name("FILE");
+    RunConfig defaults;
+    for (const auto& group : field_groups(defaults))
+        for (const auto& field : group.fields) add_flag(command, field, group.title, given_);
+}
+
+RunConfig ConfigFlags::read_here() const {
+    RunConfig config;
+    if (!file_.empty()) apply_config_file(file_, config);
+    for (const auto& group : field_groups(config))
+        for (const auto& field : group.fields) {
+            const auto& arguments = given_.at(field.flag());
+            if (arguments.empty()) continue;
+            if (const auto* list = std::get_if<std::vector<std::string>*>(&field.value)) (*list)->clear();
+            for (const auto& argument : arguments) field.set(argument);
+        }
+    return config;
+}
+
+RunConfig ConfigFlags::read(const Communicator& world) const {
+    RunConfig config;
+    judge_on_root(world, [&] { config = read_here(); });
+    const auto text = world.broadcast(to_toml(config), 0, {"configuration"});
+    config.run.out = world.broadcast(config.run.out, 0, {"configuration"});
+    const auto record = world.broadcast(std::string(config.run.record_batches ? "1" : ""), 0, {"configuration"});
+    config.run.record_batches = !record.empty();
+    apply_toml(text, "configuration of rank 0", config);
+    return config;
+}
+
+bool parse_arguments(CLI::App& app, int argc, const char* const* argv, std::string& help) {
+    try {
+        app.parse(argc, argv);
+        return true;
+    } catch (const CLI::CallForHelp&) {
+        help = chosen(app).help();
+    } catch (const CLI::CallForAllHelp&) {
+        help = app.help("", CLI::AppFormatMode::All);
+    } catch (const CLI::CallForVersion& version) {
+        help = concat(version.what(), "\n");
+    } catch (const CLI::ParseError& error) {
+        throw UserError(complaint_about(app, error));
+    }
+    return false;
+}
+
+}  // namespace expar::cli

@@ -1,0 +1,49 @@
+#include <ranges>
+
+#include "expar/base/device.hpp"
+#include "expar/compute/loss.hpp"
+#include "expar/compute/norm.hpp"
+#include "expar/compute/rows.hpp"
+#include "transformer_layer.hpp"
+
+namespace expar {
+
+// d_logits → the gradient of the last layer's output
+Matrix Transformer::score_vocabulary_backward(const TransformerState& state, ConstRows d_logits) const {
+    Stream& stream = device_.stream();
+    Matrix d_normed(device_, dtype_, d_logits.rows(), options_.hidden);
+    device_.product().input_gradient(d_logits, head_->value(0), d_normed, stream);
+    device_.product().weight_gradient(d_logits, state.normed, head_->gradient(0), stream);
+    Matrix d_x(device_, dtype_, d_logits.rows(), options_.hidden);
+    device_.norm().backward(state.x, norm_->value(0), state.inverse_rms, d_normed, d_x, Write::assign,
+                            norm_->gradient(0), stream);
+    return d_x;
+}
+
+Matrix Transformer::backward(const MicroBatch& batch, TransformerState& state, const ObjectiveScales& scales,
+                             const BlockReady& ready) const {
+    std::size_t routers = scales.routers.size();
+    if (const std::size_t expected = state.statistics().size(); routers != expected)
+        throw Error(concat("transformer: ", routers, " gradients of routers, expected ", expected));
+
+    device_.loss().backward(state.logits, batch.targets, state.log_sum_exp, scales.loss, state.logits,
+                            device_.stream());
+    Matrix d = score_vocabulary_backward(state, state.logits);
+    if (head_ != embedding_) ready(*head_);
+    ready(*norm_);
+    for (std::size_t l = layers_.size(); l-- > 0;) {
+        const Layer& layer = *layers_[l];
+        const LayerState& layer_state = state.layers[l];
+        layer.feed_forward_backward(layer_state, d, layer.moe ? scales.routers[--routers] : RouterGradient{});
+        for (ParameterBlock* block : std::views::reverse(layer.feed_forward_blocks)) ready(*block);
+        Matrix d_x(device_, dtype_, d.rows(), d.cols());
+        layer.attention.backward(batch, layer_state.x, layer_state.attention, d, d_x);
+        ready(layer.attention_block);
+        d = std::move(d_x);
+    }
+    device_.rows().scatter_add(d, batch.tokens, embedding_->gradient(0), device_.stream());
+    ready(*embedding_);
+    return d;
+}
+
+}  // namespace expar

@@ -1,0 +1,64 @@
+#include "transformer_layer.hpp"
+
+#include <array>
+
+#include "expar/base/device.hpp"
+#include "expar/compute/norm.hpp"
+#include "expar/compute/rows.hpp"
+
+namespace expar {
+namespace {
+
+std::vector<ParameterBlock*> all_but_first(std::vector<ParameterBlock*> blocks) {
+    blocks.erase(blocks.begin());
+    return blocks;
+}
+
+}  // namespace
+
+Transformer::Layer::Layer(const ModelOptions& options, int layer, CombineOrder order, const MoeRuntime& runtime,
+                          const Parameters& parameters)
+    : device(*runtime.device),
+      norm_epsilon(options.norm_epsilon),
+      attention_block(*parameters.of_layer(layer).front()),
+      norm_tensor(int(attention_block.spec().tensors.size()) - 1),
+      attention(device, options, layer, attention_block),
+      feed_forward_blocks(all_but_first(parameters.of_layer(layer))) {
+    if (options.is_moe(layer))
+        moe.emplace(moe_options(options, order), layer, runtime, feed_forward_blocks);
+    else
+        dense.emplace(device, activation_named(options.activation), feed_forward_blocks);
+}
+
+Matrix Transformer::Layer::feed_forward(LayerState& state, const TokenScope& scope, bool training) const {
+    const Matrix& x = state.after_attention;
+    state.normed = Matrix(device, x.dtype(), x.rows(), x.cols());
+    state.inverse_rms = Matrix(device, x.dtype(), x.rows(), 1);
+    device.norm().forward(x, attention_block.value(norm_tensor), norm_epsilon, state.normed, state.inverse_rms,
+                          device.stream());
+    Matrix y;
+    if (moe) {
+        auto forward = moe->forward(state.normed, scope, training);
+        y = std::move(forward.y);
+        state.moe = std::move(forward.state);
+    } else {
+        y = Matrix(device, x.dtype(), x.rows(), x.cols());
+        state.dense = dense->forward(state.normed, std::array{0, x.rows()}, y);
+    }
+    device.rows().add(x, y, device.stream());
+    return y;
+}
+
+void Transformer::Layer::feed_forward_backward(const LayerState& state, Rows d, const RouterGradient& gradient) const {
+    Matrix d_normed;
+    if (moe) {
+        d_normed = moe->backward(state.normed, *state.moe, d, gradient);
+    } else {
+        d_normed = Matrix(device, d.dtype(), d.rows(), d.cols());
+        dense->backward(state.normed, std::array{0, d.rows()}, *state.dense, d, d_normed);
+    }
+    device.norm().backward(state.after_attention, attention_block.value(norm_tensor), state.inverse_rms, d_normed, d,
+                           Write::add, attention_block.gradient(norm_tensor), device.stream());
+}
+
+}  // namespace expar

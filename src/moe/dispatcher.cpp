@@ -1,0 +1,25 @@
+#include "expar/moe/dispatcher.hpp"
+
+namespace expar {
+namespace {
+
+struct MatrixLease : LentRows::Lease {
+    explicit MatrixLease(Matrix owned) : matrix(std::move(owned)) {}
+    Matrix matrix;
+};
+
+}  // namespace
+
+LentRows::LentRows(Matrix matrix) {
+    auto lease = std::make_unique<MatrixLease>(std::move(matrix));
+    rows_ = lease->matrix.view();
+    lease_ = std::move(lease);
+}
+
+CombineOrder combine_order(std::string_view name) {
+    if (name == "exact") return CombineOrder::exact;
+    if (name == "reduced") return CombineOrder::reduced;
+    throw UserError(concat("unknown combine order '", name, "'; known: exact, reduced"));
+}
+
+}  // namespace expar

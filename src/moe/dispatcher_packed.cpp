@@ -1,0 +1,203 @@
+#include <chrono>
+#include <numeric>
+
+#include "expar/compute/rows.hpp"
+#include "expar/moe/dispatcher.hpp"
+
+namespace expar {
+namespace {
+
+int total(const std::vector<int>& counts) {
+    return std::accumulate(counts.begin(), counts.end(), 0);
+}
+
+RowCounts reversed(const RowCounts& counts) {
+    return {counts.recv, counts.send};
+}
+
+// Adds the time of its life to a counter.
+class Stopwatch {
+public:
+    explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+    ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+    Stopwatch(const Stopwatch&) = delete;
+    Stopwatch& operator=(const Stopwatch&) = delete;
+
+private:
+    double& seconds_;
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// Rows on the wire: both buffers live until the transfer is done.
+struct Shipment {
+    Matrix sent, received;
+    Transfer transfer;
+};
+using Shipments = std::vector<Shipment>;
+
+template <class Result, class Finish>
+struct PackedRest : Moving<Result>::Rest {
+    PackedRest(Shipments on_the_way, DispatchCounters& counters, Finish finishing)
+        : shipments(std::move(on_the_way)), counted(counters), complete(std::move(finishing)) {}
+    bool progress() override {
+        bool done = true;
+        for (auto& shipment : shipments) done = shipment.transfer.progress() && done;
+        return done;
+    }
+    Result finish() override {
+        const Stopwatch watch(counted.seconds);
+        for (auto& shipment : shipments) shipment.transfer.finish();
+        return complete(shipments);
+    }
+    Shipments shipments;
+    DispatchCounters& counted;
+    Finish complete;
+};
+
+class PackedDispatcher : public Dispatcher {
+public:
+    PackedDispatcher(std::string_view exchange, const Communicator& group, Device& device)
+        : group_(group.duplicate()), exchange_(make_exchange(exchange, group_)), device_(device) {}
+
+    DispatchPlan plan(const Routing& routing, const PlanScope& scope) override {
+        const Stopwatch watch(counters_.seconds);
+        PlanScope here = scope;
+        here.member = group_.rank();
+        SourcePlan source = plan_source(routing, here);
+        auto rows_to_others = source.rows_to;
+        rows_to_others[here.member] = 0;
+        std::vector<int> rows_from = group_.all_to_all(rows_to_others, {"dispatch counts", scope.layer});
+        Matrix headers(device_, DType::int32, total(rows_from), source.headers.cols());
+        exchange_->start(source.headers, headers, {rows_to_others, rows_from}, {"dispatch headers", scope.layer})
+            .finish();
+        counters_.rows_delivered += total(source.rows_to);
+        return complete_plan(std::move(source), std::move(rows_from), headers, routing.weights.dtype(), here);
+    }
+
+    Moving<LentRows> start_dispatch(const DispatchPlan& plan, ConstRows x) override {
+        const Stopwatch watch(counters_.seconds);
+        auto shipment = ship(gathered(x, plan.sent_tokens), plan.rows, {"dispatch", plan.layer});
+        return moving<LentRows>(several(std::move(shipment)), [this, &plan, x](Shipments& arrived) {
+            return LentRows(gathered(Stacked(x, arrived[0].received), plan.expert_rows));
+        });
+    }
+
+    LentRows lend_outputs(const DispatchPlan& plan, int cols, DType dtype) override {
+        return LentRows(Matrix(device_, dtype, plan.expert_offsets.back(), cols));
+    }
+
+    Moving<Matrix> start_combine(const DispatchPlan& plan, ConstRows outputs, ConstRows weights) override {
+        const Stopwatch watch(counters_.seconds);
+        auto shipment = ship_home(plan, outputs, plan.partial_weights, {"combine", plan.layer});
+        return moving<Matrix>(several(std::move(shipment)), [this, &plan, outputs, weights](Shipments& arrived) {
+            return sum_home(plan, outputs, arrived[0], weights);
+        });
+    }
+
+    Moving<CombineGradient> start_combine_backward(const DispatchPlan& plan, ConstRows d_y,
+                                                   ConstRows outputs) override {
+        const Stopwatch watch(counters_.seconds);
+        auto shipment = ship(gathered(d_y, plan.sent_tokens), plan.rows, {"combine backward", plan.layer});
+        return moving<CombineGradient>(several(std::move(shipment)), [this, &plan, d_y, outputs](Shipments& arrived) {
+            const Stacked in(d_y, arrived[0].received);
+            Matrix d_outputs(device_, d_y.dtype(), outputs.rows(), d_y.cols());
+            Matrix d_weights(device_, d_y.dtype(), outputs.rows(), 1);
+            device_.rows().scaled_gather(in, plan.expert_rows.view(), plan.expert_weights, d_outputs, device_.stream());
+            device_.rows().dot(outputs, in, plan.expert_rows.view(), d_weights, device_.stream());
+            counters_.bytes_copied += std::int64_t(d_outputs.view().bytes() + d_weights.view().bytes());
+            return CombineGradient{LentRows(std::move(d_outputs)), std::move(d_weights)};
+        });
+    }
+
+    Moving<DispatchGradient> start_dispatch_backward(const DispatchPlan& plan, ConstRows d_rows,
+                                                     ConstRows d_weights) override {
+        const Stopwatch watch(counters_.seconds);
+        auto shipments = several(ship_home(plan, d_rows, {}, {"dispatch backward", plan.layer}));
+        shipments.push_back(ship(gathered(d_weights, plan.returned), plan.returns, {"weight gradients", plan.layer}));
+        return moving<DispatchGradient>(std::move(shipments), [this, &plan, d_rows, d_weights](Shipments& arrived) {
+            Matrix by_choice(device_, d_weights.dtype(), plan.tokens, plan.top_k);
+            const Rows flat(by_choice.view().data(), plan.tokens * plan.top_k, 1, by_choice.dtype());
+            device_.rows().gather(Stacked(d_weights, arrived[1].received), plan.choice_returns.view(), flat,
+                                  device_.stream());
+            return DispatchGradient{sum_home(plan, d_rows, arrived[0], {}), std::move(by_choice)};
+        });
+    }
+
+    const DispatchCounters& counters() const override { return counters_; }
+    const Traffic& traffic() const override { return exchange_->traffic(); }
+
+private:
+    // Sends every choice's row home, or, under `reduced`, one sum for each row that was delivered: own sums lie first
+    // and stay where they are.
+    Shipment ship_home(const DispatchPlan& plan, ConstRows outputs, ConstRows weights_at_host, Occasion occasion) {
+        if (plan.order == CombineOrder::exact) return ship(gathered(outputs, plan.returned), plan.returns, occasion);
+        Matrix partials = summed(outputs, plan.partial_choices, weights_at_host, plan.rows_here);
+        const Rows to_others = partials.view().slice(plan.own_rows, plan.rows_here - plan.own_rows);
+        Shipment shipment = ship_view(to_others, reversed(plan.rows), occasion);
+        shipment.sent = std::move(partials);
+        return shipment;
+    }
+
+    // [T, cols]: each token's rows added in the plan's order. No weights: 1.
+    Matrix sum_home(const DispatchPlan& plan, ConstRows outputs, const Shipment& home, ConstRows weights_at_source) {
+        if (plan.order == CombineOrder::exact)
+            return summed(Stacked(outputs, home.received), plan.choice_returns, weights_at_source, plan.tokens);
+        const ConstRows own = home.sent.view().slice(0, plan.own_rows);
+        return summed(Stacked(own, home.received), plan.partial_returns, {}, plan.tokens);
+    }
+
+    Matrix gathered(Stacked in, const Array<int>& index) {
+        Matrix out(device_, in.first.dtype(), int(index.size()), in.first.cols());
+        device_.rows().gather(in, index.view(), out, device_.stream());
+        counters_.bytes_copied += std::int64_t(out.view().bytes());
+        return out;
+    }
+
+    Matrix summed(Stacked in, const Array<int>& index, ConstRows weights, int rows) {
+        Matrix out(device_, in.first.dtype(), rows, in.first.cols());
+        device_.rows().weighted_sum(in, index.view(), weights, out, device_.stream());
+        counters_.bytes_copied += std::int64_t(out.view().bytes());
+        return out;
+    }
+
+    Shipment ship(Matrix packed, const RowCounts& counts, Occasion occasion) {
+        Shipment shipment = ship_view(packed.view(), counts, occasion);
+        shipment.sent = std::move(packed);
+        return shipment;
+    }
+
+    Shipment ship_view(ConstRows packed, const RowCounts& counts, Occasion occasion) {
+        device_.synchronize();  // MPI reads what the device wrote
+        Shipment shipment;
+        shipment.received = Matrix(device_, packed.dtype(), total(counts.recv), packed.cols());
+        counters_.bytes_copied += std::int64_t(packed.bytes());
+        shipment.transfer = exchange_->start(packed, shipment.received, counts, occasion);
+        return shipment;
+    }
+
+    static Shipments several(Shipment first) {
+        Shipments shipments;
+        shipments.push_back(std::move(first));
+        return shipments;
+    }
+
+    template <class Result, class Finish>
+    Moving<Result> moving(Shipments shipments, Finish finish) {
+        return Moving<Result>(
+            std::make_unique<PackedRest<Result, Finish>>(std::move(shipments), counters_, std::move(finish)));
+    }
+
+    Communicator group_;
+    std::unique_ptr<Exchange> exchange_;
+    Device& device_;
+    DispatchCounters counters_;
+};
+
+}  // namespace
+
+std::unique_ptr<Dispatcher> make_packed_dispatcher(std::string_view exchange, const Communicator& group,
+                                                   Device& device) {
+    return std::make_unique<PackedDispatcher>(exchange, group, device);
+}
+
+}  // namespace expar

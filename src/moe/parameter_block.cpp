@@ -1,0 +1,80 @@
+#include "expar/moe/parameter_block.hpp"
+
+#include <numeric>
+#include <utility>
+
+#include "expar/base/random.hpp"
+
+namespace expar {
+namespace {
+
+// FNV-1a: a tensor's random stream follows its name, so that adding a tensor changes no other.
+std::uint32_t hash_of(const std::string& name) {
+    std::uint32_t hash = 2166136261u;
+    for (const char c : name) hash = (hash ^ std::uint8_t(c)) * 16777619u;
+    return hash;
+}
+
+}  // namespace
+
+std::size_t BlockSpec::count() const {
+    return std::accumulate(tensors.begin(), tensors.end(), std::size_t{0},
+                           [](std::size_t sum, const TensorSpec& tensor) { return sum + tensor.count(); });
+}
+
+std::string BlockSpec::name() const {
+    std::string common = tensors.empty() ? "" : tensors.front().name;
+    for (const auto& tensor : tensors) {
+        std::size_t same = 0;
+        while (same < common.size() && same < tensor.name.size() && common[same] == tensor.name[same]) ++same;
+        common.resize(same);
+    }
+    return common.substr(0, common.rfind('.'));
+}
+
+ParameterBlock::ParameterBlock(Device& device, DType dtype, BlockSpec spec)
+    : spec_(std::move(spec)),
+      value_(device, dtype, 1, int(spec_.count())),
+      gradient_(device, dtype, 1, int(spec_.count())) {
+    gradient_.zero(device.stream());
+}
+
+std::size_t ParameterBlock::offset(int tensor) const {
+    std::size_t sum = 0;
+    for (int i = 0; i < tensor; ++i) sum += spec_.tensors[i].count();
+    return sum;
+}
+
+Rows ParameterBlock::part(Matrix& storage, int first, int tensors) const {
+    const int cols = spec_.tensors.at(first).cols;
+    int rows = 0;
+    for (int i = first; i < first + tensors; ++i) {
+        const TensorSpec& tensor = spec_.tensors.at(i);
+        if (tensor.cols != cols)
+            throw Error(concat("parameters: ", tensor.name, " has ", tensor.cols, " columns, ",
+                               spec_.tensors[first].name, " has ", cols));
+        rows += tensor.rows;
+    }
+    const Rows start = storage.view().columns(int(offset(first)), cols);
+    return {start.data(), rows, cols, storage.dtype()};
+}
+
+void ParameterBlock::initialize(std::uint64_t seed, Stream&) {
+    for (std::size_t i = 0; i < spec_.tensors.size(); ++i) {
+        const TensorSpec& tensor = spec_.tensors[i];
+        const RandomField random(seed, Purpose::initial_weights, hash_of(tensor.name));
+        const Rows values = value(int(i));
+        with_real(values.dtype(), [&](auto zero) {
+            using T = decltype(zero);
+            for (int r = 0; r < values.rows(); ++r) {
+                const auto row = values.row<T>(r);
+                for (int c = 0; c < values.cols(); ++c)
+                    row[c] = tensor.initial == TensorSpec::Initial::ones
+                                 ? T(1)
+                                 : T(tensor.std * random.normal(std::uint64_t(r) * std::uint64_t(values.cols()) + c));
+            }
+        });
+    }
+}
+
+}  // namespace expar

@@ -1,0 +1,33 @@
+#include "expar/moe/router.hpp"
+
+#include "expar/base/random.hpp"
+#include "expar/compute/matrix_product.hpp"
+
+namespace expar {
+
+Matrix score(ConstRows x, ConstRows weight, Device& device) {
+    Matrix logits(device, x.dtype(), x.rows(), weight.rows());
+    device.product().forward(x, weight, logits, device.stream());
+    return logits;
+}
+
+void perturb(Rows logits, double deviation, int layer, const TokenScope& scope) {
+    if (deviation == 0) return;
+    const RandomField noise(scope.seed, Purpose::router_noise, std::uint32_t(layer), scope.step);
+    with_real(logits.dtype(), [&](auto zero) {
+        using T = decltype(zero);
+        for (int t = 0; t < logits.rows(); ++t)
+            for (int e = 0; e < logits.cols(); ++e) {
+                const auto index = std::uint64_t(scope.first_token + t) * std::uint64_t(logits.cols()) + e;
+                logits.row<T>(t)[e] += T(deviation * noise.normal(index));
+            }
+    });
+}
+
+Array<int> select(ConstRows logits, int top_k, Device& device) {
+    Array<int> experts(device, std::size_t(logits.rows()) * top_k);
+    device.routing().select(logits, top_k, experts.view(), device.stream());
+    return experts;
+}
+
+}  // namespace expar

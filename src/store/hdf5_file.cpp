@@ -1,0 +1,304 @@
+#include "expar/store/hdf5_file.hpp"
+
+#include <hdf5.h>
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <type_traits>
+#include <utility>
+
+#include "expar/base/error.hpp"
+
+namespace expar {
+namespace {
+
+static_assert(std::is_same_v<hid_t, std::int64_t>, "HDF5 1.10 or newer");
+
+// Closes what an H5?open or H5?create returned.
+class Owned {
+public:
+    using Close = herr_t (*)(hid_t);
+    Owned(hid_t id, Close close) : id_(id), close_(close) {}
+    Owned(const Owned&) = delete;
+    Owned& operator=(const Owned&) = delete;
+    ~Owned() {
+        if (id_ >= 0) close_(id_);
+    }
+    operator hid_t() const { return id_; }  // NOLINT: it stands for the identifier
+    [[nodiscard]] bool valid() const { return id_ >= 0; }
+
+private:
+    hid_t id_;
+    Close close_;
+};
+
+// HDF5 prints its error stack unless told not to, and the setting is per thread.
+void keep_quiet() {
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+}
+
+// The innermost entry of the error stack, which is nearest to the cause.
+std::string last_cause() {
+    std::string cause;
+    H5Ewalk2(
+        H5E_DEFAULT, H5E_WALK_UPWARD,
+        [](unsigned position, const H5E_error2_t* error, void* out) -> herr_t {
+            if (position == 0 && error->desc) *static_cast<std::string*>(out) = error->desc;
+            return 0;
+        },
+        &cause);
+    std::ranges::replace(cause, '\n', ' ');
+    return cause.empty() ? "" : ": " + cause;
+}
+
+std::string object_path(const std::string& name) {
+    return "/" + name;
+}
+
+Owned make_space(const Hdf5File::Shape& shape) {
+    if (shape.empty()) return {H5Screate(H5S_SCALAR), H5Sclose};
+    const std::vector<hsize_t> sizes(shape.begin(), shape.end());
+    return {H5Screate_simple(int(sizes.size()), sizes.data(), nullptr), H5Sclose};
+}
+
+// Chunks of whole rows, about a megabyte each, since compression needs chunks.
+void compress(hid_t properties, const Hdf5File::Shape& shape, std::size_t element_bytes, int level) {
+    std::vector<hsize_t> chunk(shape.begin(), shape.end());
+    const std::size_t row_bytes =
+        std::max<std::size_t>(1, element_bytes * count_of(Hdf5File::Shape(shape.begin() + 1, shape.end())));
+    chunk[0] = std::min(chunk[0], std::max<hsize_t>(1, (hsize_t{1} << 20) / row_bytes));
+    H5Pset_chunk(properties, int(chunk.size()), chunk.data());
+    H5Pset_shuffle(properties);
+    H5Pset_deflate(properties, unsigned(level));
+}
+
+Owned text_type() {
+    const hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, H5T_VARIABLE);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    return {type, H5Tclose};
+}
+
+}  // namespace
+
+struct Hdf5File::Number {
+    hid_t memory;
+    hid_t disk;
+    std::size_t bytes;
+
+    static Number float32() { return {H5T_NATIVE_FLOAT, H5T_IEEE_F32LE, 4}; }
+    static Number float64() { return {H5T_NATIVE_DOUBLE, H5T_IEEE_F64LE, 8}; }
+    static Number int32() { return {H5T_NATIVE_INT32, H5T_STD_I32LE, 4}; }
+};
+
+Hdf5File::Hdf5File(Handle file, std::filesystem::path path) : file_(file), path_(std::move(path)) {}
+
+Hdf5File::Hdf5File(Hdf5File&& other) noexcept : file_(std::exchange(other.file_, -1)), path_(std::move(other.path_)) {}
+
+Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
+    std::swap(file_, other.file_);
+    std::swap(path_, other.path_);
+    return *this;
+}
+
+Hdf5File::~Hdf5File() {
+    if (file_ >= 0) H5Fclose(file_);
+}
+
+void Hdf5File::fail(const std::string& what) const {
+    throw UserError(concat(path_.string(), ": ", what));
+}
+
+Hdf5File Hdf5File::create(const std::filesystem::path& path) {
+    keep_quiet();
+    const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    if (file < 0) throw UserError(concat(path.string(), ": cannot be written", last_cause()));
+    return {file, path};
+}
+
+Hdf5File Hdf5File::open(const std::filesystem::path& path) {
+    keep_quiet();
+    std::error_code ignored;
+    const auto status = std::filesystem::status(path, ignored);
+    if (!std::filesystem::exists(status)) throw UserError(concat(path.string(), ": no such file"));
+    if (std::filesystem::is_directory(status))
+        throw UserError(concat(path.string(), ": is a folder, expected an HDF5 file"));
+    const htri_t is_hdf5 = H5Fis_hdf5(path.c_str());
+    if (is_hdf5 < 0) throw UserError(concat(path.string(), ": cannot be read", last_cause()));
+    if (is_hdf5 == 0) throw UserError(concat(path.string(), ": not an HDF5 file"));
+    const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (file < 0) throw UserError(concat(path.string(), ": a damaged HDF5 file", last_cause()));
+    return {file, path};
+}
+
+void Hdf5File::close() {
+    if (file_ < 0) return;
+    const bool flushed = H5Fflush(file_, H5F_SCOPE_LOCAL) >= 0;
+    const bool closed = H5Fclose(std::exchange(file_, -1)) >= 0;
+    if (!flushed || !closed) fail(concat("writing failed", last_cause()));
+}
+
+void Hdf5File::write_values(const std::string& name, const void* values, std::size_t count, const Shape& shape,
+                            const Number& number, int level) {
+    if (count != count_of(shape))
+        throw Error(concat(path_.string(), ": ", name, " has ", count, " values, its shape ", describe(shape)));
+    const Owned space = make_space(shape);
+    const Owned links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
+    H5Pset_create_intermediate_group(links, 1);
+    const Owned layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+    if (level > 0 && count > 0 && !shape.empty()) compress(layout, shape, number.bytes, level);
+    const Owned data(H5Dcreate2(file_, object_path(name).c_str(), number.disk, space, links, layout, H5P_DEFAULT),
+                     H5Dclose);
+    if (!data.valid()) fail(concat("cannot make ", name, last_cause()));
+    if (count > 0 && H5Dwrite(data, number.memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+        fail(concat("writing ", name, " failed", last_cause()));
+}
+
+void Hdf5File::read_values(const std::string& name, void* values, std::size_t count, const Number& number) const {
+    const Shape stored = shape(name);
+    if (count_of(stored) != count) fail(concat(name, " is ", describe(stored), ", expected ", count, " values"));
+    const Owned data(H5Dopen2(file_, object_path(name).c_str(), H5P_DEFAULT), H5Dclose);
+    const Owned type(H5Dget_type(data), H5Tclose);
+    const H5T_class_t kind = H5Tget_class(type);
+    if (kind != H5T_FLOAT && kind != H5T_INTEGER) fail(concat(name, " does not hold numbers"));
+    if (count > 0 && H5Dread(data, number.memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+        fail(concat("reading ", name, " failed", last_cause()));
+}
+
+void Hdf5File::write(const std::string& name, std::span<const float> values, const Shape& shape, Storage storage) {
+    write_values(name, values.data(), values.size(), shape, Number::float32(), storage.level);
+}
+void Hdf5File::write(const std::string& name, std::span<const double> values, const Shape& shape, Storage storage) {
+    write_values(name, values.data(), values.size(), shape, Number::float64(), storage.level);
+}
+void Hdf5File::write(const std::string& name, std::span<const std::int32_t> values, const Shape& shape,
+                     Storage storage) {
+    write_values(name, values.data(), values.size(), shape, Number::int32(), storage.level);
+}
+void Hdf5File::read(const std::string& name, std::span<float> values) const {
+    read_values(name, values.data(), values.size(), Number::float32());
+}
+void Hdf5File::read(const std::string& name, std::span<double> values) const {
+    read_values(name, values.data(), values.size(), Number::float64());
+}
+void Hdf5File::read(const std::string& name, std::span<std::int32_t> values) const {
+    read_values(name, values.data(), values.size(), Number::int32());
+}
+
+bool Hdf5File::contains(const std::string& name) const {
+    // H5Lexists wants every group on the way to exist.
+    for (std::size_t end = name.find('/'); end != std::string::npos; end = name.find('/', end + 1))
+        if (H5Lexists(file_, object_path(name.substr(0, end)).c_str(), H5P_DEFAULT) <= 0) return false;
+    return name.empty() || H5Lexists(file_, object_path(name).c_str(), H5P_DEFAULT) > 0;
+}
+
+std::vector<std::string> Hdf5File::names(const std::string& group) const {
+    std::vector<std::string> found;
+    if (!contains(group)) fail(concat("has no group ", group));
+    const Owned opened(H5Gopen2(file_, object_path(group).c_str(), H5P_DEFAULT), H5Gclose);
+    if (!opened.valid()) fail(concat(group, " is not a group"));
+    const auto add = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+        static_cast<std::vector<std::string>*>(out)->push_back(name);
+        return 0;
+    };
+    if (H5Literate(opened, H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &found) < 0)
+        fail(concat("reading group ", group, " failed", last_cause()));
+    return found;
+}
+
+Hdf5File::Shape Hdf5File::shape(const std::string& name) const {
+    if (!contains(name)) fail(concat(name, " is missing"));
+    const Owned data(H5Dopen2(file_, object_path(name).c_str(), H5P_DEFAULT), H5Dclose);
+    if (!data.valid()) fail(concat(name, " is not a dataset"));
+    const Owned space(H5Dget_space(data), H5Sclose);
+    std::vector<hsize_t> sizes(std::size_t(std::max(0, H5Sget_simple_extent_ndims(space))));
+    H5Sget_simple_extent_dims(space, sizes.data(), nullptr);
+    return {sizes.begin(), sizes.end()};
+}
+
+void Hdf5File::write_attribute(const std::string& object, const std::string& name, Handle type, const void* value) {
+    const Owned target(H5Oopen(file_, object_path(object).c_str(), H5P_DEFAULT), H5Oclose);
+    if (!target.valid()) fail(concat(object, " is missing"));
+    const Owned space(H5Screate(H5S_SCALAR), H5Sclose);
+    const Owned attribute(H5Acreate2(target, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+    if (!attribute.valid() || H5Awrite(attribute, type, value) < 0)
+        fail(concat("writing attribute ", name, " failed", last_cause()));
+}
+
+void Hdf5File::read_attribute(const std::string& object, const std::string& name, Handle type, void* value) const {
+    if (!has_attribute(object, name)) fail(concat("has no attribute '", name, "'"));
+    const Owned attribute(H5Aopen_by_name(file_, object_path(object).c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
+                          H5Aclose);
+    const Owned space(H5Aget_space(attribute), H5Sclose);
+    if (H5Sget_simple_extent_npoints(space) != 1) fail(concat("attribute '", name, "' is not one value"));
+    if (H5Aread(attribute, type, value) < 0) fail(concat("attribute '", name, "' has another type", last_cause()));
+}
+
+void Hdf5File::set_attribute(const std::string& object, const std::string& name, const std::string& value) {
+    const char* text = value.c_str();
+    write_attribute(object, name, text_type(), &text);
+}
+void Hdf5File::set_attribute(const std::string& object, const std::string& name, std::int64_t value) {
+    write_attribute(object, name, H5T_NATIVE_INT64, &value);
+}
+void Hdf5File::set_attribute(const std::string& object, const std::string& name, double value) {
+    write_attribute(object, name, H5T_NATIVE_DOUBLE, &value);
+}
+
+std::int64_t Hdf5File::integer_attribute(const std::string& object, const std::string& name) const {
+    std::int64_t value = 0;
+    read_attribute(object, name, H5T_NATIVE_INT64, &value);
+    return value;
+}
+double Hdf5File::real_attribute(const std::string& object, const std::string& name) const {
+    double value = 0;
+    read_attribute(object, name, H5T_NATIVE_DOUBLE, &value);
+    return value;
+}
+
+std::string Hdf5File::text_attribute(const std::string& object, const std::string& name) const {
+    if (!has_attribute(object, name)) fail(concat("has no attribute '", name, "'"));
+    const Owned attribute(H5Aopen_by_name(file_, object_path(object).c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
+                          H5Aclose);
+    const Owned type(H5Aget_type(attribute), H5Tclose);
+    if (H5Tget_class(type) != H5T_STRING) fail(concat("attribute '", name, "' is not a text"));
+    if (H5Tis_variable_str(type) > 0) {
+        char* text = nullptr;
+        read_attribute(object, name, type, &text);
+        const std::string value = text ? text : "";
+        H5free_memory(text);
+        return value;
+    }
+    std::string value(H5Tget_size(type), '\0');
+    read_attribute(object, name, type, value.data());
+    return value.substr(0, value.find('\0'));
+}
+
+bool Hdf5File::has_attribute(const std::string& object, const std::string& name) const {
+    return contains(object) && H5Aexists_by_name(file_, object_path(object).c_str(), name.c_str(), H5P_DEFAULT) > 0;
+}
+
+Hdf5Library hdf5_library() {
+    unsigned major = 0, minor = 0, release = 0;
+    H5get_libversion(&major, &minor, &release);
+#ifdef H5_HAVE_PARALLEL
+    const bool parallel = true;
+#else
+    const bool parallel = false;
+#endif
+    return {concat(major, ".", minor, ".", release), parallel};
+}
+
+std::size_t count_of(const Hdf5File::Shape& shape) {
+    return std::accumulate(shape.begin(), shape.end(), std::size_t{1},
+                           [](std::size_t product, std::int64_t size) { return product * std::size_t(size); });
+}
+
+std::string describe(const Hdf5File::Shape& shape) {
+    std::string text = "[";
+    for (std::size_t i = 0; i < shape.size(); ++i) text += concat(i ? ", " : "", shape[i]);
+    return text + "]";
+}
+
+}  // namespace expar

@@ -1,0 +1,186 @@
+#include "expar/train/trainer.hpp"
+
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "expar/train/objective.hpp"
+#include "expar/train/schedule.hpp"
+#include "finite.hpp"
+
+namespace expar {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+Layout layout_of(const TrainOptions& options, int ranks) {
+    options.validate(ranks);
+    return {ranks, options.ep == 0 ? ranks : options.ep};
+}
+
+Placement placement_of(const ModelOptions& model, const TrainOptions& options, int ranks) {
+    const int members = layout_of(options, ranks).ep();
+    return options.placement == "shuffled" ? shuffled_placement(model.layers, model.experts, members, options.seed)
+                                           : linear_placement(model.layers, model.experts, members);
+}
+
+void take(const ObjectiveValue& value, StepReport& report) {
+    report.loss = value.loss;
+    report.balance_loss = value.balance_loss;
+    report.z_loss = value.z_loss;
+    report.objective = value.objective;
+    report.load_max_over_mean = value.load_max_over_mean;
+    report.dropped = value.dropped;
+    report.choices = value.choices;
+}
+
+}  // namespace
+
+struct Trainer::Parts {
+    ModelOptions model;
+    TrainOptions options;
+    Device& device;
+    const Communicator& world;
+    Layout layout;
+    Placement placement;
+    Communicator group;  // of expert parallelism; the dispatcher's alone
+    std::unique_ptr<Dispatcher> dispatcher;
+    Parameters parameters;
+    Transformer transformer;
+    Optimizer optimizer;
+    GradientReducer reducer;
+    int steps_done = 0;
+
+    Parts(const ModelOptions& model, const TrainOptions& options, Placement placement, Device& device,
+          const Communicator& world);
+
+    [[nodiscard]] int member() const { return layout.member_of(world.rank()); }
+    [[nodiscard]] MoeRuntime runtime() { return {&device, dispatcher.get(), &world, &placement, member()}; }
+    [[nodiscard]] TokenScope scope_of(const MicroBatch& share) const {
+        return {options.seed, std::uint32_t(steps_done + 1), share.first_token};
+    }
+    void accumulate(std::span<const MicroBatch> shares, Objective& objective, StepObserver* observer);
+    void update(StepReport& report, StepObserver* observer);
+};
+
+Trainer::Parts::Parts(const ModelOptions& shape, const TrainOptions& how, Placement where, Device& on,
+                      const Communicator& ranks)
+    : model(shape.resolved()),
+      options(how),
+      device(on),
+      world(ranks),
+      layout(layout_of(how, ranks.size())),
+      placement(std::move(where)),
+      group(world.split(layout.group_of(world.rank()))),
+      dispatcher(make_packed_dispatcher(options.exchange, group, device)),
+      parameters(device, DType::float32, model, placement, member()),
+      transformer(model, combine_order(options.combine), runtime(), parameters),
+      optimizer(device, options, parameters.blocks()),
+      reducer(device, parameters.blocks(), placement, layout, world) {
+    parameters.initialize(options.seed);
+}
+
+// Forward and backward of every micro-batch; gradients travel during the last backward. One state is alive at a time.
+void Trainer::Parts::accumulate(std::span<const MicroBatch> shares, Objective& objective, StepObserver* observer) {
+    parameters.zero_gradients();
+    const int count = int(shares.size());
+    for (int m = 0; m < count; ++m) {
+        TransformerState state = transformer.forward(shares[m], scope_of(shares[m]), true);
+        if (observer) observer->after_forward(m, shares[m], state);
+        const ObjectiveScales scales = objective.add(state);
+        if (!objective.finite())
+            throw UserError(
+                concat("step ", steps_done + 1, ": the loss is not finite; ", locate_in_forward(device, state, world)));
+        const bool last = m + 1 == count;
+        const Matrix d_embedded = transformer.backward(shares[m], state, scales, [&](ParameterBlock& block) {
+            if (last) reducer.ready(block);
+        });
+        if (observer) observer->after_backward(m, d_embedded);
+    }
+    reducer.finish();
+}
+
+void Trainer::Parts::update(StepReport& report, StepObserver* observer) {
+    report.norm = gradient_norm(device, parameters.blocks(), placement, layout, world);
+    if (!std::isfinite(report.norm.total()))
+        throw UserError(concat("step ", report.step, ": the gradient is not finite; ",
+                               locate_in_gradients(device, parameters.blocks(), world)));
+    report.clip_factor = clip_factor(report.norm.total(), options.clip);
+    if (observer) observer->before_update(report);
+    optimizer.update(report.step, report.clip_factor);
+    device.synchronize();
+}
+
+Trainer::Trainer(const ModelOptions& model, const TrainOptions& options, Device& device, const Communicator& world)
+    : Trainer(model, options, placement_of(model.resolved(), options, world.size()), device, world) {}
+
+Trainer::Trainer(const ModelOptions& model, const TrainOptions& options, Placement placement, Device& device,
+                 const Communicator& world)
+    : parts_(std::make_unique<Parts>(model, options, std::move(placement), device, world)) {}
+
+Trainer::~Trainer() = default;
+
+StepReport Trainer::step(std::span<const MicroBatch> shares, StepObserver* observer) {
+    Parts& parts = *parts_;
+    if (shares.empty()) throw Error("trainer: a step without micro-batches, expected at least one");
+    const auto begin = std::chrono::steady_clock::now();
+    const double communicated = parts.dispatcher->counters().seconds;
+
+    StepReport report;
+    report.step = parts.steps_done + 1;
+    report.learning_rate = learning_rate_at(report.step, parts.options);
+    Objective objective(parts.model, shares, parts.world);
+    parts.accumulate(shares, objective, observer);
+    report.tokens = objective.tokens();
+    take(objective.value(), report);
+    parts.update(report, observer);
+    ++parts.steps_done;
+
+    const double seconds = seconds_since(begin);
+    std::array slowest{seconds, (parts.dispatcher->counters().seconds - communicated) / seconds};
+    parts.world.max(slowest, {"time of a step"});
+    report.seconds = slowest[0];
+    report.communication_share = slowest[1];
+    return report;
+}
+
+Trainer::Evaluation Trainer::evaluate(const MicroBatch& share) {
+    const TransformerState state = parts_->transformer.forward(share, parts_->scope_of(share), false);
+    // Counts of tokens are exact in float64.
+    std::array sums{state.loss_sum, double(share.loss_count())};
+    parts_->world.sum(sums, {"loss of an evaluation"});
+    return {sums[0], std::int64_t(sums[1])};
+}
+
+int Trainer::steps_done() const {
+    return parts_->steps_done;
+}
+void Trainer::set_steps_done(int steps) {
+    parts_->steps_done = steps;
+}
+Parameters& Trainer::parameters() {
+    return parts_->parameters;
+}
+Optimizer& Trainer::optimizer() {
+    return parts_->optimizer;
+}
+const Transformer& Trainer::transformer() const {
+    return parts_->transformer;
+}
+const Placement& Trainer::placement() const {
+    return parts_->placement;
+}
+const Layout& Trainer::layout() const {
+    return parts_->layout;
+}
+const DispatchCounters& Trainer::dispatch_counters() const {
+    return parts_->dispatcher->counters();
+}
+const Traffic& Trainer::dispatch_traffic() const {
+    return parts_->dispatcher->traffic();
+}
+
+}  // namespace expar

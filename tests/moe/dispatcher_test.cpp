@@ -1,0 +1,152 @@
+#include "expar/moe/dispatcher.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "support/random_routing.hpp"
+
+namespace expar {
+namespace {
+
+constexpr int total_tokens = 61;
+constexpr int experts = 7;
+constexpr int top_k = 3;
+constexpr int hidden = 5;
+
+class DispatcherTest : public testing::TestWithParam<std::tuple<std::string, CombineOrder>> {
+protected:
+    Communicator world{MPI_COMM_WORLD};
+    std::unique_ptr<Device> device = make_reference_device();
+    std::vector<int> first = unequal_runs(total_tokens, world.size());
+    int own_first = first[world.rank()];
+    int own = first[world.rank() + 1] - own_first;
+    Placement placement = shuffled_placement(1, experts, world.size(), 5);
+    std::unique_ptr<Dispatcher> dispatcher = make_packed_dispatcher(std::get<0>(GetParam()), world, *device);
+    PlanScope scope{&placement, 0, world.rank(), std::get<1>(GetParam()), own_first};
+
+    // Every expert has a transform of its own, so that a row that went astray cannot pass.
+    void apply_experts(const DispatchPlan& plan, ConstRows in, Rows out) const {
+        const auto here = placement.experts_on(0, world.rank());
+        for (std::size_t slot = 0; slot < here.size(); ++slot)
+            for (int r = plan.expert_offsets[slot]; r < plan.expert_offsets[slot + 1]; ++r)
+                for (int c = 0; c < hidden; ++c)
+                    out.row<double>(r)[c] = (here[slot] + 1) * in.row<double>(r)[c] + here[slot] * 100 + c;
+    }
+    static double transformed(int expert, double value, int c) { return (expert + 1) * value + expert * 100 + c; }
+};
+
+TEST_P(DispatcherTest, CombinesWhatTheChosenExpertsMadeOfEveryToken) {
+    Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
+    if (own > 2) routing.kept.host()[1] = routing.kept.host()[3 * top_k - 1] = 0;
+    const Matrix x = random_matrix(*device, DType::float64, own, hidden, 1, own_first);
+
+    const DispatchPlan plan = dispatcher->plan(routing, scope);
+    const LentRows rows = dispatcher->start_dispatch(plan, x).finish();
+    const LentRows outputs = dispatcher->lend_outputs(plan, hidden, DType::float64);
+    apply_experts(plan, rows, outputs);
+    const Matrix y = dispatcher->start_combine(plan, outputs, routing.weights).finish();
+
+    for (int t = 0; t < own; ++t)
+        for (int c = 0; c < hidden; ++c) {
+            double expected = 0;
+            for (int j = 0; j < top_k; ++j)
+                if (routing.is_kept(t, j))
+                    expected += routing.weights.view().row<double>(t)[j] *
+                                transformed(routing.experts_of(t)[j], x.view().row<double>(t)[c], c);
+            EXPECT_NEAR(y.view().row<double>(t)[c], expected, 1e-12 * std::max(1., std::abs(expected)));
+        }
+}
+
+TEST_P(DispatcherTest, BackwardGivesTheGradientsOfThatSum) {
+    const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
+    const Matrix x = random_matrix(*device, DType::float64, own, hidden, 1, own_first);
+    const Matrix d_y = random_matrix(*device, DType::float64, own, hidden, 2, own_first);
+
+    const DispatchPlan plan = dispatcher->plan(routing, scope);
+    const LentRows rows = dispatcher->start_dispatch(plan, x).finish();
+    const LentRows outputs = dispatcher->lend_outputs(plan, hidden, DType::float64);
+    apply_experts(plan, rows, outputs);
+    const CombineGradient combine = dispatcher->start_combine_backward(plan, d_y, outputs).finish();
+    Matrix d_rows(*device, DType::float64, plan.expert_offsets.back(), hidden);
+    const auto here = placement.experts_on(0, world.rank());
+    for (std::size_t slot = 0; slot < here.size(); ++slot)
+        for (int r = plan.expert_offsets[slot]; r < plan.expert_offsets[slot + 1]; ++r)
+            for (int c = 0; c < hidden; ++c)
+                d_rows.view().row<double>(r)[c] = (here[slot] + 1) * combine.d_outputs.view().row<double>(r)[c];
+    const DispatchGradient gradient = dispatcher->start_dispatch_backward(plan, d_rows, combine.d_weights).finish();
+
+    for (int t = 0; t < own; ++t) {
+        for (int j = 0; j < top_k; ++j) {
+            double expected = 0;
+            for (int c = 0; c < hidden; ++c)
+                expected +=
+                    d_y.view().row<double>(t)[c] * transformed(routing.experts_of(t)[j], x.view().row<double>(t)[c], c);
+            EXPECT_NEAR(gradient.d_weights.view().row<double>(t)[j], expected, 1e-10);
+        }
+        for (int c = 0; c < hidden; ++c) {
+            double expected = 0;
+            for (int j = 0; j < top_k; ++j)
+                expected += routing.weights.view().row<double>(t)[j] * (routing.experts_of(t)[j] + 1) *
+                            d_y.view().row<double>(t)[c];
+            EXPECT_NEAR(gradient.d_x.view().row<double>(t)[c], expected, 1e-12 * std::max(1., std::abs(expected)));
+        }
+    }
+}
+
+// One expert takes every token of every rank; the other members serve nobody.
+TEST_P(DispatcherTest, EndsWhenOneExpertIsHotAndWhenNobodyHasTokens) {
+    Routing routing = random_routing(*device, DType::float64, own, 1, experts, own_first);
+    std::ranges::fill(routing.experts.host(), experts - 1);
+    const Matrix x = random_matrix(*device, DType::float64, own, hidden, 1, own_first);
+    const DispatchPlan plan = dispatcher->plan(routing, scope);
+    const bool host = std::ranges::count(placement.experts_on(0, world.rank()), experts - 1) > 0;
+    EXPECT_EQ(plan.expert_offsets.back(), host ? total_tokens : 0);
+    (void)dispatcher->start_dispatch(plan, x).finish();
+
+    const DispatchPlan none = dispatcher->plan(random_routing(*device, DType::float64, 0, 1, experts), scope);
+    const Matrix nothing(*device, DType::float64, 0, hidden);
+    EXPECT_EQ(dispatcher->start_dispatch(none, nothing).finish().view().rows(), 0);
+}
+
+TEST_P(DispatcherTest, KeepsSeveralMovementsOpen) {
+    const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
+    const Matrix x = random_matrix(*device, DType::float64, own, hidden, 1, own_first);
+    const Matrix z = random_matrix(*device, DType::float64, own, hidden, 9, own_first);
+    const DispatchPlan plan = dispatcher->plan(routing, scope);
+
+    auto first_moving = dispatcher->start_dispatch(plan, x);
+    auto second_moving = dispatcher->start_dispatch(plan, z);
+    const LentRows second = second_moving.finish();
+    const LentRows first_rows = first_moving.finish();
+
+    const LentRows again = dispatcher->start_dispatch(plan, x).finish();
+    const LentRows again_z = dispatcher->start_dispatch(plan, z).finish();
+    for (int r = 0; r < first_rows.view().rows(); ++r) {
+        EXPECT_TRUE(std::ranges::equal(first_rows.view().row<double>(r), again.view().row<double>(r)));
+        EXPECT_TRUE(std::ranges::equal(second.view().row<double>(r), again_z.view().row<double>(r)));
+    }
+}
+
+TEST_P(DispatcherTest, CountsTheRowsThatWereHandedOver) {
+    const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
+    const Matrix x = random_matrix(*device, DType::float64, own, hidden, 1, own_first);
+    const DispatchPlan plan = dispatcher->plan(routing, scope);
+    const auto before = dispatcher->traffic().total_bytes();
+    (void)dispatcher->start_dispatch(plan, x).finish();
+    EXPECT_EQ(dispatcher->traffic().total_bytes() - before,
+              std::int64_t(plan.sent_tokens.size()) * hidden * std::int64_t(sizeof(double)));
+    EXPECT_EQ(dispatcher->counters().rows_delivered, plan.rows_delivered);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DispatcherTest,
+                         testing::Combine(testing::ValuesIn(exchange_names()),
+                                          testing::Values(CombineOrder::exact, CombineOrder::reduced)),
+                         [](const auto& test) {
+                             return std::get<0>(test.param) +
+                                    (std::get<1>(test.param) == CombineOrder::exact ? "_exact" : "_reduced");
+                         });
+
+}  // namespace
+}  // namespace expar
