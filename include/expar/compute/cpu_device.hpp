@@ -17,6 +17,9 @@ struct CpuFeatures {
 };
 [[nodiscard]] CpuFeatures cpu_features();
 
+/// "2.6.3": the library that makes the matrix products of kernels/cpu.
+[[nodiscard]] std::string onednn_version();
+
 /// The kernels of kernels/cpu, float32 alone, on `threads` threads. Throws UserError on a processor without AVX2.
 [[nodiscard]] std::unique_ptr<Device> make_cpu_device(int threads);
 
