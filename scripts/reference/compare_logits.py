@@ -15,7 +15,7 @@ import shutil
 
 import venv
 
-import expar_run
+import expar_command
 
 TOLERANCES = {"logits": 1e-5, "loss": 1e-5}
 
@@ -32,12 +32,14 @@ def parse_arguments():
     for path in (options.run, options.text):
         if path and not path.exists():
             venv.fail(f"{path} does not exist")
+    if options.json and not options.json.absolute().parent.is_dir():
+        venv.fail(f"--json {options.json}: the folder {options.json.absolute().parent} does not exist")
     return options
 
 
 def main():
     options = parse_arguments()
-    expar_run.binary(options.build_dir)
+    expar_command.binary(options.build_dir)
     venv.enter(options.build_dir)
 
     import logit_comparison
@@ -51,7 +53,8 @@ def main():
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     for check in report["checks"]:
-        print(f"{check['name']}: {check['seen']}, expected {check['expected']}: {'passed' if check['passed'] else 'FAILED'}")
+        verdict = "passed" if check["passed"] else "FAILED"
+        print(f"{check['name']}: {check['seen']}, expected {check['expected']}: {verdict}")
     print("passed" if report["passed"] else "FAILED")
     raise SystemExit(0 if report["passed"] else 1)
 

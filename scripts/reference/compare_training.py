@@ -22,7 +22,7 @@ import shutil
 
 import venv
 
-import expar_run
+import expar_command
 
 TOLERANCES = {"loss": 1e-5, "gradient_norm_dense": 1e-4, "gradient_norm_router": 1e-4, "gradient_norm_experts": 1e-4,
               "moment1": 1e-4, "moment2": 1e-4, "weights_in_learning_rates": 1e-3,
@@ -47,9 +47,14 @@ def parse_arguments():
     options.sgd_steps = options.sgd_steps or min(20, options.steps)
     options.layouts = [parse_layout(layout) for layout in options.layouts.split(",")]
     options.flags = dict(parse_flag(flag) for flag in options.flag)
+    options.plot = options.plot or (options.json.with_suffix(".png") if options.json else None)
+    for path in (options.json, options.plot, options.runs):
+        if path and not path.absolute().parent.is_dir():
+            venv.fail(f"{path}: the folder {path.absolute().parent} does not exist")
+    if options.text and not options.text.is_file():
+        venv.fail(f"--text {options.text} is no file")
     if options.runs and options.runs.exists():
         venv.fail(f"--runs {options.runs} exists already")
-    options.plot = options.plot or (options.json.with_suffix(".png") if options.json else None)
     return options
 
 
@@ -69,7 +74,7 @@ def parse_flag(text):
 
 def main():
     options = parse_arguments()
-    expar_run.binary(options.build_dir)
+    expar_command.binary(options.build_dir)
     venv.enter(options.build_dir)
 
     import training_comparison
@@ -77,7 +82,7 @@ def main():
         options.runs = options.build_dir.resolve() / "compare_training"
         shutil.rmtree(options.runs, ignore_errors=True)
     options.runs.mkdir(parents=True)
-    options.text = options.text or expar_run.sample_text(options.runs / "text.txt", 1 << 20)
+    options.text = options.text or expar_command.sample_text(options.runs / "text.txt", 1 << 20)
     try:
         report = training_comparison.compare(options, TOLERANCES)
     except training_comparison.Unusable as problem:

@@ -19,7 +19,7 @@ import transformers
 CHECKPOINT_FORMAT = "expar-checkpoint-1"
 
 
-class NotMixtral(Exception):
+class NotMixtral(ValueError):
     """The run's model, or the file, is none that MixtralForCausalLM can hold; one line."""
 
 

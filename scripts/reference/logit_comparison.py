@@ -7,19 +7,20 @@ import h5py
 import torch
 import transformers
 
-import expar_run
+import expar_command
 import hf_mixtral
+import run_folder
 
 
 def compare(options, work, tolerances):
     """The report; work is an empty folder for what expar writes."""
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
-    expar = str(expar_run.binary(options.build_dir))
-    text = options.text or expar_run.sample_text(work / "text.txt", 1 << 14)
-    run = expar_run.Run(options.run) if options.run else small_run(options, work)
-    expar_run.call([expar, "export", str(run.folder), "--hf", str(work / "hf")], work / "export.log")
-    expar_run.call([expar, "eval", str(run.folder), "--text", str(text), "--sequence", str(options.sequence),
+    expar = str(expar_command.binary(options.build_dir))
+    text = options.text or expar_command.sample_text(work / "text.txt", 1 << 14)
+    run = run_folder.Run(options.run) if options.run else small_run(options, work)
+    expar_command.call([expar, "export", str(run.folder), "--hf", str(work / "hf")], work / "export.log")
+    expar_command.call([expar, "eval", str(run.folder), "--text", str(text), "--sequence", str(options.sequence),
                     "--json", str(work / "eval.json"), "--logits", str(work / "logits.h5")], work / "eval.log")
 
     model = transformers.AutoModelForCausalLM.from_pretrained(work / "hf", dtype=torch.float32).eval()
@@ -45,10 +46,11 @@ def compare(options, work, tolerances):
 
 
 def small_run(options, work):
-    flags = expar_run.MODEL_FLAGS | expar_run.BATCH_FLAGS
-    flags |= {"text": expar_run.sample_text(work / "training.txt", 1 << 20), "steps": 20, "ep": 1,
+    flags = expar_command.MODEL_FLAGS | expar_command.BATCH_FLAGS
+    flags |= {"text": expar_command.sample_text(work / "training.txt", 1 << 20), "steps": 20, "ep": 1,
               "optimizer": "adamw", "learning-rate": 3e-3, "checkpoint-every": 20}
-    return expar_run.train(options.build_dir, work / "run", 1, flags)
+    expar_command.train(options.build_dir, work / "run", 1, flags)
+    return run_folder.Run(work / "run")
 
 
 def check_tokenizer(folder, content):
@@ -59,7 +61,8 @@ def check_tokenizer(folder, content):
 
 
 def same_weights(model, run):
-    stored, seen = hf_mixtral.read_checkpoint(run.last_checkpoint()), hf_mixtral.gather(model.config, model.get_parameter)
+    stored = hf_mixtral.read_checkpoint(run.last_checkpoint())
+    seen = hf_mixtral.gather(model.config, model.get_parameter)
     different = [name for name in seen if not torch.equal(seen[name], stored[name].reshape(seen[name].shape))]
     return {"name": "weights", "seen": f"{len(different)} of {len(seen)} differ", "expected": "the checkpoint's bits",
             "passed": not different and seen.keys() == stored.keys(), "different": different}

@@ -115,8 +115,8 @@ class TorchTraining:
                 self.given = [torch.from_numpy(of[rows].reshape(-1, of.shape[1])) for of in micro.choices]
                 self.taking = take_choices
                 logits = self.model(input_ids=torch.from_numpy(micro.tokens[rows])).logits
-                entropy = functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(micro.targets[rows]).flatten(),
-                                                   ignore_index=-1, reduction="sum")
+                targets = torch.from_numpy(micro.targets[rows]).flatten()
+                entropy = functional.cross_entropy(logits.flatten(0, 1), targets, ignore_index=-1, reduction="sum")
                 (entropy / loss_tokens).backward()
                 loss += entropy.item() / loss_tokens
                 differing += self._differing(m, rows.flatten())

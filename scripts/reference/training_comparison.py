@@ -1,12 +1,14 @@
 """The three comparisons of compare_training.py, layout by layout."""
 
 import collections
+import math
 
 import torch
 import transformers
 
-import expar_run
+import expar_command
 import hf_mixtral
+import run_folder
 import torch_training
 
 ROLES = ("dense", "router", "experts")
@@ -36,7 +38,7 @@ def compare(options, tolerances):
                 entry[optimizer] = judge(comparison.free() if optimizer == "sgd" else comparison.led(), tolerances)
                 if optimizer == "adamw":
                     entry["adamw_free"] = comparison.free()
-            except (OSError, KeyError, hf_mixtral.NotMixtral) as error:
+            except (OSError, KeyError, ValueError) as error:
                 raise Unusable(f"layout {entry['layout']}, {optimizer}: {type(error).__name__}: {error}") from error
             print(line(entry["layout"], optimizer, entry[optimizer]), flush=True)
             report["passed"] &= entry[optimizer]["passed"]
@@ -45,11 +47,12 @@ def compare(options, tolerances):
 
 
 def start(options, entry, optimizer, steps):
-    flags = expar_run.MODEL_FLAGS | expar_run.BATCH_FLAGS | OPTIMIZER_FLAGS[optimizer]
+    flags = expar_command.MODEL_FLAGS | expar_command.BATCH_FLAGS | OPTIMIZER_FLAGS[optimizer]
     flags |= {"text": options.text, "steps": steps, "schedule-steps": 2 * steps, "warmup-steps": 5, "ep": entry["ep"],
               "seed": 1, "checkpoint-every": 1, "record-batches": True}
     out = options.runs / f"{optimizer}-{entry['layout']}"
-    return expar_run.train(options.build_dir, out, entry["ranks"], flags | options.flags)
+    expar_command.train(options.build_dir, out, entry["ranks"], flags | options.flags)
+    return run_folder.Run(out)
 
 
 def require_same_start(one, other, steps):
@@ -99,7 +102,7 @@ class Comparison:
                     errors[name].append(error)
             curves["expar"].append(metrics["loss"])
             curves["pytorch"].append(gradients.loss)
-        return {"steps": self.steps, "max_rel_error": {name: max(series) for name, series in errors.items()},
+        return {"steps": self.steps, "max_rel_error": {name: largest(series) for name, series in errors.items()},
                 "rel_error": dict(errors), "differing_choices": choices, "loss": curves,
                 "clipped_steps": sum(self.run.metrics[step]["clip_factor"] < 1 for step in range(1, self.steps + 1))}
 
@@ -138,6 +141,11 @@ def judge(result, tolerances):
     return result
 
 
+def largest(series):
+    """max() would pass over a NaN."""
+    return next((value for value in series if math.isnan(value)), max(series))
+
+
 def relative(value, reference):
     return abs(value - reference) / abs(reference) if reference else abs(value)
 
@@ -159,8 +167,8 @@ def line(layout, optimizer, result):
     margins = [one["margin"] for one in result["differing_choices"]]
     choices = f"{len(margins)} differing choices" + (f" (margin up to {max(margins):.1e})" if margins else "")
     verdict = "passed" if result["passed"] else f"FAILED: {', '.join(result['failed'])}"
-    return (f"{layout} {optimizer:5} {result['steps']} steps, {result['clipped_steps']} clipped: loss {errors['loss']:.1e}, "
-            f"gradient norms {norms}, {choices}: {verdict}")
+    return (f"{layout} {optimizer:5} {result['steps']} steps, {result['clipped_steps']} clipped: "
+            f"loss {errors['loss']:.1e}, gradient norms {norms}, {choices}: {verdict}")
 
 
 def plot(report, path):

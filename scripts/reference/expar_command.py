@@ -1,9 +1,10 @@
-"""Starts `expar` and reads what it leaves.
+"""Starts `expar`, with nothing but Python's standard library.
 
-What the comparisons need of it, and nothing else:
+What the comparisons need of expar, and nothing else (run_folder.py reads what it leaves):
 
-    mpirun -q -n R BUILD/expar train --text FILE --steps N --ep EP --out RUN --optimizer sgd|adamw --batch --sequence
-        --accumulation --learning-rate --weight-decay --clip --checkpoint-every 1 --record-batches, and the model's flags
+    mpirun -q -n R BUILD/expar train --text FILE --steps N --ep EP --out RUN --optimizer sgd|adamw --batch B
+        --sequence S --accumulation A --learning-rate --weight-decay --clip --checkpoint-every 1 --record-batches,
+        and the model's flags
     RUN/config.toml      every field of the model and the optimizer, in any tables
     RUN/metrics.jsonl    a line per step: loss, gradient_norm_{dense,router,experts} (before clipping), clip_factor,
                          learning_rate
@@ -15,16 +16,10 @@ What the comparisons need of it, and nothing else:
         bits_per_byte in the JSON file; tokens [windows, S] and logits [windows, S, vocabulary] in the other
 """
 
-import dataclasses
-import json
 import os
 import pathlib
 import subprocess
 import sysconfig
-import tomllib
-
-import h5py
-import numpy
 
 import venv
 
@@ -35,51 +30,6 @@ MODEL_FLAGS = {"layers": 2, "hidden": 64, "heads": 4, "kv-heads": 2, "intermedia
 BATCH_FLAGS = {"batch": 8, "sequence": 64, "accumulation": 2}
 
 
-@dataclasses.dataclass
-class MicroBatch:
-    """The sequences of all ranks, one after the other."""
-    tokens: numpy.ndarray   # [T]
-    offsets: numpy.ndarray  # [sequences + 1]
-    targets: numpy.ndarray  # [T], -1: no loss
-    choices: list           # of [T, k] per layer
-
-
-class Run:
-    """A run folder. Throws OSError or KeyError on what is missing."""
-
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
-        self.fields = flatten(tomllib.loads((self.folder / "config.toml").read_text()))
-        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
-        self.metrics = {record["step"]: record for record in map(json.loads, lines)}
-
-    def checkpoint(self, step):
-        return self.folder / "checkpoints" / f"step-{step:06d}.h5"
-
-    def last_checkpoint(self):
-        return max((self.folder / "checkpoints").glob("step-*.h5"))
-
-    def batch(self, step):
-        """The micro-batches of a step, the first of which is step 1."""
-        with h5py.File(self.folder / "batches.h5", "r") as file:
-            group = file[f"step-{step:06d}"]
-            return [read_micro_batch(group[f"micro-{m}"]) for m in range(len(group))]
-
-
-def read_micro_batch(group):
-    layers = sum(name.startswith("choices_layer_") for name in group)
-    return MicroBatch(*(group[name][...].astype("int64") for name in ("tokens", "offsets", "targets")),
-                      [group[f"choices_layer_{layer}"][...].astype("int64") for layer in range(layers)])
-
-
-def flatten(table):
-    """All keys of a TOML document in one table, with _ for -."""
-    fields = {}
-    for key, value in table.items():
-        fields |= flatten(value) if isinstance(value, dict) else {key.replace("-", "_"): value}
-    return fields
-
-
 def binary(build_dir):
     path = build_dir.resolve() / "expar"
     if not os.access(path, os.X_OK):
@@ -88,12 +38,11 @@ def binary(build_dir):
 
 
 def train(build_dir, out, ranks, flags):
-    """Runs `expar train` on that many ranks and returns its Run. True in flags means a flag without a value."""
+    """Runs `expar train` on that many ranks. True in flags means a flag without a value."""
     arguments = []
     for name, value in (flags | {"out": out}).items():
         arguments += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     call(["mpirun", "-q", "-n", str(ranks), str(binary(build_dir)), "train", *arguments], out.with_suffix(".log"))
-    return Run(out)
 
 
 def call(command, log):
