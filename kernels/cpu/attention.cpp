@@ -138,12 +138,12 @@ private:
                 const auto q = head_of(in.q.slice(block.queries.first, block.queries.count), head, d);
                 const auto out = head_of(in.out.slice(block.queries.first, block.queries.count), head, d);
                 const FloatRows<float*> weights{scores, stride, q.rows, block.keys()};
-                k_transposed.multiply({q.data, q.stride, 1}, d, weights, false);
+                k_transposed.multiply({q.data, q.stride, false}, d, weights, false);
                 float sums[query_block];
                 for (int r = 0; r < q.rows; ++r)
                     sums[r] =
                         exponentiate(weights, r, block.seen(r), d, in.log_sum_exp.row(block.queries.first + r)[head]);
-                v.multiply({weights.data, weights.stride, 1}, block.keys(), out, false);
+                v.multiply({weights.data, weights.stride, false}, block.keys(), out, false);
                 for (int r = 0; r < q.rows; ++r) kernels_.rows.scale(1 / sums[r], out.row(r), out.row(r), d);
             });
     }
@@ -207,8 +207,8 @@ private:
         query.d_out.pack(d_out);
         const FloatRows<float*> p{query.probabilities, query.stride, q.rows, keys};
         const FloatRows<float*> d_s{query.d_scores, query.stride, q.rows, keys};
-        key.k_transposed.multiply({q.data, q.stride, 1}, d, p, false);
-        key.v_transposed.multiply({d_out.data, d_out.stride, 1}, d, d_s, false);
+        key.k_transposed.multiply({q.data, q.stride, false}, d, p, false);
+        key.v_transposed.multiply({d_out.data, d_out.stride, false}, d, d_s, false);
         for (int r = 0; r < q.rows; ++r) {
             const int seen = block.seen(r);
             const float lse = in.log_sum_exp.row(block.queries.first + r)[head];
@@ -218,9 +218,9 @@ private:
             std::fill(p.row(r) + seen, p.row(r) + keys, 0.0F);
             std::fill(d_s.row(r) + seen, d_s.row(r) + keys, 0.0F);
         }
-        query.d_out.multiply({p.data, 1, p.stride}, q.rows, key.d_v.slice(0, keys), true);
-        query.q.multiply({d_s.data, 1, d_s.stride}, q.rows, key.d_k.slice(0, keys), true);
-        key.k.multiply({d_s.data, d_s.stride, 1}, keys, rows_of(in.d_q), false);
+        query.d_out.multiply({p.data, p.stride, true}, q.rows, key.d_v.slice(0, keys), true);
+        query.q.multiply({d_s.data, d_s.stride, true}, q.rows, key.d_k.slice(0, keys), true);
+        key.k.multiply({d_s.data, d_s.stride, false}, keys, rows_of(in.d_q), false);
     }
 
     static float scale_of(int head_size) { return float(1 / std::sqrt(double(head_size))); }

@@ -35,7 +35,8 @@ struct Panels {
 
     struct Left {
         const float* data;
-        long row_stride, depth_stride;
+        long stride;
+        bool transposed;
     };
     /// c (+)= a b, of b the first `used_depth` rows and c.cols columns.
     void multiply(Left a, int used_depth, FloatRows<float*> c, bool add) const {
@@ -44,10 +45,9 @@ struct Panels {
                                .columns = std::min(kernels->panel_columns, c.cols - first),
                                .depth = used_depth,
                                .a = a.data,
-                               .a_row_stride = a.row_stride,
-                               .a_depth_stride = a.depth_stride,
+                               .a_stride = a.stride,
+                               .a_transposed = a.transposed,
                                .b = panel(first),
-                               .b_stride = kernels->panel_columns,
                                .c = c.data + first,
                                .c_stride = c.stride,
                                .add = add});

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "expar/compute/cpu_device.hpp"
@@ -50,13 +51,30 @@ private:
     std::unique_ptr<UpdateOperations> update_ = make_cpu_update(context_);
 };
 
+const VectorKernels& kernels_of(InstructionSet set) {
+    switch (set) {
+        case InstructionSet::avx2:
+            return avx2_kernels;
+        case InstructionSet::avx512:
+            return avx512_kernels;
+    }
+    throw Error(concat("cpu: unknown instruction set ", int(set)));
+}
+
 }  // namespace
 
 std::unique_ptr<Device> make_cpu_device(int threads) {
-    const CpuFeatures features = cpu_features();
-    if (!features.avx2) throw UserError(concat("the processor '", features.model, "' lacks AVX2 and FMA"));
+    const auto sets = instruction_sets();
+    if (sets.empty()) throw UserError(concat("the processor '", cpu_features().model, "' lacks AVX2 and FMA"));
+    return make_cpu_device(threads, sets.front());
+}
+
+std::unique_ptr<Device> make_cpu_device(int threads, InstructionSet set) {
     if (threads < 1) throw UserError(concat("threads: ", threads, ", expected at least 1"));
-    return std::make_unique<CpuDevice>(threads, features.avx512 ? avx512_kernels : avx2_kernels);
+    const auto sets = instruction_sets();
+    if (std::ranges::find(sets, set) == sets.end())
+        throw UserError(concat("the processor '", cpu_features().model, "' lacks ", name_of(set)));
+    return std::make_unique<CpuDevice>(threads, kernels_of(set));
 }
 
 }  // namespace expar

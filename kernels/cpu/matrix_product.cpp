@@ -9,35 +9,38 @@
 namespace expar {
 namespace {
 
-// One panel of columns of one result, for some of its rows.
+constexpr int task_columns = 128;  // whole panels of either instruction set
+
+// A part of one result that one thread computes.
 struct Task {
     std::size_t group;
-    int first_row;
-    int rows;
-    int first_column;
-    int columns;
+    int first_row, rows;
+    int first_column, columns;
 };
 
-// Cuts the results of all groups into tasks: a panel is packed once per task, so that tasks should have many rows, and
-// there should be several tasks per thread. Rows of the tasks follow each other panel by panel, to stay in the cache.
-std::vector<Task> cut(std::span<const int> rows_of_group, int columns, int panel_columns, int threads) {
-    constexpr int most_rows = 512, fewest_rows = 64;
-    const int panels = (columns + panel_columns - 1) / panel_columns;
-    int rows_of_task = most_rows;
+struct TaskSize {
+    int rows, columns;
+};
+
+// Cuts the results of all groups into tasks of about `size`: several per thread, so that none waits long for another,
+// and few enough rows in each that they stay in the cache while its panels pass.
+std::vector<Task> cut(std::span<const int> rows_of_group, int columns, TaskSize size, int threads) {
+    constexpr int fewest_rows = 64;
+    const auto parts = [](int length, int part) { return long(length + part - 1) / part; };
     const auto count = [&] {
         long tasks = 0;
-        for (const int rows : rows_of_group) tasks += long(panels) * ((rows + rows_of_task - 1) / rows_of_task);
+        for (const int rows : rows_of_group) tasks += parts(columns, size.columns) * parts(rows, size.rows);
         return tasks;
     };
-    while (threads > 1 && rows_of_task > fewest_rows && count() < 4L * threads) rows_of_task /= 2;
+    while (threads > 1 && size.rows > fewest_rows && count() < 2L * threads) size.rows /= 2;
 
     std::vector<Task> tasks;
     tasks.reserve(std::size_t(count()));
     for (std::size_t g = 0; g < rows_of_group.size(); ++g)
-        for (int row = 0; row < rows_of_group[g]; row += rows_of_task)
-            for (int column = 0; column < columns; column += panel_columns)
-                tasks.push_back({g, row, std::min(rows_of_task, rows_of_group[g] - row), column,
-                                 std::min(panel_columns, columns - column)});
+        for (int row = 0; row < rows_of_group[g]; row += size.rows)
+            for (int column = 0; column < columns; column += size.columns)
+                tasks.push_back({g, row, std::min(size.rows, rows_of_group[g] - row), column,
+                                 std::min(size.columns, columns - column)});
     return tasks;
 }
 
@@ -63,18 +66,18 @@ public:
     void forward(ConstRows x, std::span<const int> offsets, std::span<const ConstRows> w, Rows y, Write write,
                  Stream&) const override {
         const auto weights = all_floats(w);
-        multiply(floats(x), offsets, floats(y), write, [&](const Task& task, float* panel) {
-            const auto& weight = weights[task.group];
-            kernels_.pack_transposed(weight.row(task.first_column), weight.stride, task.columns, weight.cols, panel);
+        multiply(floats(x), offsets, floats(y), write, [&](std::size_t group, int column, int columns, float* panel) {
+            const auto& weight = weights[group];
+            kernels_.pack_transposed(weight.row(column), weight.stride, columns, weight.cols, panel);
         });
     }
 
     void input_gradient(ConstRows dy, std::span<const int> offsets, std::span<const ConstRows> w, Rows dx, Write write,
                         Stream&) const override {
         const auto weights = all_floats(w);
-        multiply(floats(dy), offsets, floats(dx), write, [&](const Task& task, float* panel) {
-            const auto& weight = weights[task.group];
-            kernels_.pack(weight.data + task.first_column, weight.stride, weight.rows, task.columns, panel);
+        multiply(floats(dy), offsets, floats(dx), write, [&](std::size_t group, int column, int columns, float* panel) {
+            const auto& weight = weights[group];
+            kernels_.pack(weight.data + column, weight.stride, weight.rows, columns, panel);
         });
     }
 
@@ -88,52 +91,75 @@ public:
             results.push_back(floats(result));
             rows_of_group.push_back(result.rows());
         }
-        const auto tasks = cut(rows_of_group, x.cols(), kernels_.panel_columns, threads_.count());
+        const auto tasks = cut(rows_of_group, x.cols(), {1024, task_columns}, threads_.count());
         threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
             const Task& task = tasks[std::size_t(i)];
             const auto& result = results[task.group];
-            float* panel = scratch.floats(std::size_t(block_rows) * kernels_.panel_columns);
             for (int first = offsets[task.group]; first < offsets[task.group + 1]; first += block_rows) {
-                const int depth = std::min(block_rows, offsets[task.group + 1] - first);
-                kernels_.pack(right.row(first) + task.first_column, right.stride, depth, task.columns, panel);
-                kernels_.multiply({.rows = task.rows,
-                                   .columns = task.columns,
-                                   .depth = depth,
-                                   .a = left.row(first) + task.first_row,
-                                   .a_row_stride = 1,
-                                   .a_depth_stride = left.stride,
-                                   .b = panel,
-                                   .b_stride = kernels_.panel_columns,
-                                   .c = result.row(task.first_row) + task.first_column,
-                                   .c_stride = result.stride,
-                                   .add = true});
+                const int rows = std::min(block_rows, offsets[task.group + 1] - first);
+                add_block(left.slice(first, rows), right.slice(first, rows), task, result, scratch);
             }
         });
     }
 
 private:
-    // y (+)= x b, where pack(task, panel) writes the panel of b that a task needs.
+    // y (+)= x b, where pack(group, column, columns, panel) writes a panel of a group's b. The panels of a task pass
+    // one block of rows after the other, so that rows of x and y are used while they are near.
     template <class Pack>
     void multiply(FloatRows<const float*> x, std::span<const int> offsets, FloatRows<float*> y, Write write,
                   Pack pack) const {
-        const auto tasks = cut(lengths(offsets), y.cols, kernels_.panel_columns, threads_.count());
+        constexpr int rows_at_once = 84;  // whole tiles of either instruction set
+        const std::size_t panel_floats = std::size_t(x.cols) * kernels_.panel_columns;
+        const auto tasks = cut(lengths(offsets), y.cols, {512, task_columns}, threads_.count());
         threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
             const Task& task = tasks[std::size_t(i)];
-            float* panel = scratch.floats(std::size_t(x.cols) * kernels_.panel_columns);
-            pack(task, panel);
-            const int first_row = offsets[task.group] + task.first_row;
-            kernels_.multiply({.rows = task.rows,
-                               .columns = task.columns,
-                               .depth = x.cols,
-                               .a = x.row(first_row),
-                               .a_row_stride = x.stride,
-                               .a_depth_stride = 1,
-                               .b = panel,
-                               .b_stride = kernels_.panel_columns,
-                               .c = y.row(first_row) + task.first_column,
-                               .c_stride = y.stride,
-                               .add = write == Write::add});
+            const int panels = (task.columns + kernels_.panel_columns - 1) / kernels_.panel_columns;
+            float* memory = scratch.floats(panel_floats * panels);
+            const auto columns = [&](int p) {
+                return std::min(kernels_.panel_columns, task.columns - p * kernels_.panel_columns);
+            };
+            for (int p = 0; p < panels; ++p)
+                pack(task.group, task.first_column + p * kernels_.panel_columns, columns(p), memory + p * panel_floats);
+            const int end = offsets[task.group] + task.first_row + task.rows;
+            for (int row = offsets[task.group] + task.first_row; row < end; row += rows_at_once)
+                for (int p = 0; p < panels; ++p)
+                    kernels_.multiply({.rows = std::min(rows_at_once, end - row),
+                                       .columns = columns(p),
+                                       .depth = x.cols,
+                                       .a = x.row(row),
+                                       .a_stride = x.stride,
+                                       .a_transposed = false,
+                                       .b = memory + p * panel_floats,
+                                       .c = y.row(row) + task.first_column + p * kernels_.panel_columns,
+                                       .c_stride = y.stride,
+                                       .add = write == Write::add});
         });
+    }
+
+    // The task's part of dw += dyᵀ x for one block of rows. dy is copied to rows a little apart from a power of two,
+    // which would crowd few lines of the cache.
+    void add_block(FloatRows<const float*> dy, FloatRows<const float*> x, const Task& task, FloatRows<float*> dw,
+                   Scratch& scratch) const {
+        const int panel_columns = kernels_.panel_columns;
+        const int stride = (task.rows + 15) / 16 * 16 + 16;
+        float* left = scratch.floats(std::size_t(block_rows) * (stride + panel_columns));
+        float* panel = left + std::ptrdiff_t(block_rows) * stride;
+        for (int t = 0; t < dy.rows; ++t)
+            std::copy_n(dy.row(t) + task.first_row, task.rows, left + std::ptrdiff_t(t) * stride);
+        for (int column = 0; column < task.columns; column += panel_columns) {
+            const int columns = std::min(panel_columns, task.columns - column);
+            kernels_.pack(x.data + task.first_column + column, x.stride, x.rows, columns, panel);
+            kernels_.multiply({.rows = task.rows,
+                               .columns = columns,
+                               .depth = x.rows,
+                               .a = left,
+                               .a_stride = stride,
+                               .a_transposed = true,
+                               .b = panel,
+                               .c = dw.row(task.first_row) + task.first_column + column,
+                               .c_stride = dw.stride,
+                               .add = true});
+        }
     }
 
     const Threads& threads_;

@@ -3,20 +3,32 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <memory>
+#include <new>
 #include <vector>
 
 namespace expar {
 
-/// Memory that a task may scribble on; kept from call to call, so that no page is touched for the first time twice.
+/// Memory that a task may scribble on, aligned to 64 bytes; kept from call to call, so that no page is touched for the
+/// first time twice.
 class Scratch {
 public:
     [[nodiscard]] float* floats(std::size_t count) {
-        if (memory_.size() < count) memory_.resize(count);
-        return memory_.data();
+        if (count > count_) {
+            memory_.reset(static_cast<float*>(::operator new(count * sizeof(float), alignment)));
+            count_ = count;
+        }
+        return memory_.get();
     }
 
 private:
-    std::vector<float> memory_;
+    static constexpr std::align_val_t alignment{64};
+    struct Delete {
+        void operator()(float* memory) const { ::operator delete(memory, alignment); }
+    };
+
+    std::unique_ptr<float, Delete> memory_;
+    std::size_t count_ = 0;
 };
 
 /// The threads of a device. What a task computes must not depend on which thread runs it, nor on how many there are.

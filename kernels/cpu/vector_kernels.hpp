@@ -72,12 +72,12 @@ struct UpdateKernels {
 /// c (+)= a b for a narrow panel of columns. Every element of c is one chain of fma over the depth, ascending from 0:
 /// its bits depend on its row of a and its column of b alone.
 struct PanelProduct {
-    int rows, columns, depth;           ///< columns <= panel_columns
-    const float* a;                     ///< [rows, depth]: element (r, d) at r · a_row_stride + d · a_depth_stride
-    long a_row_stride, a_depth_stride;  ///
-    const float* b;                     ///< [depth, panel_columns], readable also beyond `columns`
-    long b_stride;
-    float* c;  ///< [rows, columns]
+    int rows, columns, depth;  ///< columns <= panel_columns
+    const float* a;            ///< [rows, depth], or [depth, rows] when transposed
+    long a_stride;
+    bool a_transposed;
+    const float* b;  ///< [depth, panel_columns], packed
+    float* c;        ///< [rows, columns]
     long c_stride;
     bool add;
 };

@@ -200,9 +200,12 @@ CheckpointHeader load_checkpoint(const std::filesystem::path& path, std::span<co
     header.step = numbers[0];
     header.has_moments = numbers[1] != 0;
 
+    // Moments travel only when somebody has a place for them.
+    int wanted = std::ranges::any_of(blocks, [](const auto& block) { return block.moment1.data() != nullptr; });
+    world.max(std::span(&wanted, 1), {"loading a checkpoint"});
     std::vector<float> values;
     for (const auto& block : blocks)
-        for (const auto& quantity : quantities_of(header.has_moments)) {
+        for (const auto& quantity : quantities_of(header.has_moments && wanted != 0)) {
             values.resize(block.spec.count());
             judge_on_root(world, [&] {
                 const StuckCallWatch watch(*world.policy(), {"reading a checkpoint"}, world.rank(), "HDF5");

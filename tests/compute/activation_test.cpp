@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "expar/compute/cpu_device.hpp"
+#include "support/devices.hpp"
 #include "support/gradient_check.hpp"
 #include "support/random_rows.hpp"
 
@@ -17,8 +17,8 @@ protected:
 };
 
 TEST_P(ActivationTest, CpuGivesWhatTheReferenceGives) {
-    for (const int threads : {1, 3}) {
-        const auto cpu = make_cpu_device(threads);
+    for (const auto& [set, threads] : sets_and_threads()) {
+        const auto cpu = make_cpu_device(threads, set);
         for (const int rows : {0, 1, 63, 64, 65, 300})
             for (const int width : {1, 7, 16, 33, 130}) {
                 Matrix out[2], d_inner[2];
@@ -39,21 +39,23 @@ TEST_P(ActivationTest, CpuGivesWhatTheReferenceGives) {
 
 // Far from 0 an exponential overflows and a cancellation loses everything: the curves must not.
 TEST_P(ActivationTest, CpuIsAccurateElementByElementEverywhere) {
-    const auto cpu = make_cpu_device(1);
-    const int count = 20001;
-    Matrix inner(*cpu, DType::float32, 1, columns * count), out(*cpu, DType::float32, 1, count);
-    Matrix expected(*reference, DType::float32, 1, count);
-    for (int i = 0; i < count; ++i) {
-        inner.view().row<float>(0)[i] = float(i - count / 2) * 0.011F;
-        if (columns == 2) inner.view().row<float>(0)[count + i] = 1;
-    }
-    cpu->activation().forward(kind, inner, out, cpu->stream());
-    reference->activation().forward(kind, inner, expected, reference->stream());
-    for (int i = 0; i < count; ++i) {
-        const double x = element(inner, 0, i);
-        EXPECT_NEAR(element(out, 0, i), element(expected, 0, i),
-                    3e-7 * std::min(1.0, std::abs(x)) + 3e-7 * std::abs(element(expected, 0, i)))
-            << x;
+    for (const InstructionSet set : instruction_sets()) {
+        const auto cpu = make_cpu_device(1, set);
+        const int count = 20001;
+        Matrix inner(*cpu, DType::float32, 1, columns * count), out(*cpu, DType::float32, 1, count);
+        Matrix expected(*reference, DType::float32, 1, count);
+        for (int i = 0; i < count; ++i) {
+            inner.view().row<float>(0)[i] = float(i - count / 2) * 0.011F;
+            if (columns == 2) inner.view().row<float>(0)[count + i] = 1;
+        }
+        cpu->activation().forward(kind, inner, out, cpu->stream());
+        reference->activation().forward(kind, inner, expected, reference->stream());
+        for (int i = 0; i < count; ++i) {
+            const double x = element(inner, 0, i);
+            EXPECT_NEAR(element(out, 0, i), element(expected, 0, i),
+                        3e-7 * std::min(1.0, std::abs(x)) + 3e-7 * std::abs(element(expected, 0, i)))
+                << x;
+        }
     }
 }
 
@@ -71,17 +73,19 @@ TEST_P(ActivationTest, BackwardIsTheGradientOfForward) {
 }
 
 TEST_P(ActivationTest, CpuBitsDoNotDependOnTheRowsBesideNorOnThreads) {
-    const auto one = make_cpu_device(1);
-    const auto three = make_cpu_device(3);
-    const Matrix inner = random_matrix(*one, DType::float32, 500, columns * 33, 1);
-    Matrix all(*one, DType::float32, 500, 33), threaded(*three, DType::float32, 500, 33),
-        row(*one, DType::float32, 1, 33);
-    one->activation().forward(kind, inner, all, one->stream());
-    three->activation().forward(kind, inner, threaded, three->stream());
-    EXPECT_TRUE(same_bits(all, threaded));
-    for (const int r : {0, 63, 64, 499}) {
-        one->activation().forward(kind, inner.view().slice(r, 1), row, one->stream());
-        EXPECT_TRUE(same_bits(row, all.view().slice(r, 1)));
+    for (const InstructionSet set : instruction_sets()) {
+        const auto one = make_cpu_device(1, set);
+        const auto three = make_cpu_device(3, set);
+        const Matrix inner = random_matrix(*one, DType::float32, 500, columns * 33, 1);
+        Matrix all(*one, DType::float32, 500, 33), threaded(*three, DType::float32, 500, 33),
+            row(*one, DType::float32, 1, 33);
+        one->activation().forward(kind, inner, all, one->stream());
+        three->activation().forward(kind, inner, threaded, three->stream());
+        EXPECT_TRUE(same_bits(all, threaded));
+        for (const int r : {0, 63, 64, 499}) {
+            one->activation().forward(kind, inner.view().slice(r, 1), row, one->stream());
+            EXPECT_TRUE(same_bits(row, all.view().slice(r, 1)));
+        }
     }
 }
 

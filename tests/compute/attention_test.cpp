@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "expar/compute/cpu_device.hpp"
+#include "support/devices.hpp"
 #include "support/gradient_check.hpp"
 #include "support/random_rows.hpp"
 
@@ -63,10 +63,12 @@ std::vector<Problem> problems() {
     };
 }
 
-TEST(Attention, CpuGivesWhatTheReferenceGives) {
+class CpuAttentionTest : public InstructionSetTest {};
+
+TEST_P(CpuAttentionTest, GivesWhatTheReferenceGives) {
     const auto reference = make_reference_device();
     for (const int threads : {1, 3}) {
-        const auto cpu = make_cpu_device(threads);
+        const auto cpu = make_cpu(threads);
         for (const Problem& problem : problems()) {
             const State ours = run(*cpu, problem);
             const State expected = run(*reference, problem);
@@ -97,7 +99,7 @@ TEST(Attention, BackwardIsTheGradientOfForward) {
 
 class AttentionTest : public testing::TestWithParam<std::string> {
 protected:
-    std::unique_ptr<Device> device = GetParam() == "cpu" ? make_cpu_device(2) : make_reference_device();
+    std::unique_ptr<Device> device = make_device_named(GetParam(), 2);
 };
 
 // The last queries alone against all keys, as decoding with a cache asks: the same bits as in one pass.
@@ -161,10 +163,10 @@ TEST_P(AttentionTest, RotationKeepsLengthsDependsOnPositionsAndCanBeUndone) {
     EXPECT_LT(relative_error(x, before), 1e-6);
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, AttentionTest, testing::Values("reference", "cpu"));
+INSTANTIATE_TEST_SUITE_P(Devices, AttentionTest, testing::ValuesIn(device_names()));
 
-TEST(Attention, CpuRotatesAsTheReferenceDoes) {
-    const auto cpu = make_cpu_device(2);
+TEST_P(CpuAttentionTest, RotatesAsTheReferenceDoes) {
+    const auto cpu = make_cpu(2);
     const auto reference = make_reference_device();
     for (const int head_size : {2, 6, 32, 66})
         for (const double theta : {10000.0, 500.0, 10000.0}) {
@@ -178,9 +180,9 @@ TEST(Attention, CpuRotatesAsTheReferenceDoes) {
         }
 }
 
-TEST(Attention, CpuBitsDoNotDependOnThreads) {
-    const auto one = make_cpu_device(1);
-    const auto three = make_cpu_device(3);
+TEST_P(CpuAttentionTest, BitsDoNotDependOnThreads) {
+    const auto one = make_cpu(1);
+    const auto three = make_cpu(3);
     const Problem problem{{4, 2, 32}, {0, 100, 101, 300}};
     const State expected = run(*one, problem);
     const State results = run(*three, problem);
@@ -189,6 +191,9 @@ TEST(Attention, CpuBitsDoNotDependOnThreads) {
     EXPECT_TRUE(same_bits(results.d_k, expected.d_k));
     EXPECT_TRUE(same_bits(results.d_v, expected.d_v));
 }
+
+INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuAttentionTest, testing::ValuesIn(instruction_sets()),
+                         instruction_set_name);
 
 }  // namespace
 }  // namespace expar

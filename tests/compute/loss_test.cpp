@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "expar/compute/cpu_device.hpp"
+#include "support/devices.hpp"
 #include "support/gradient_check.hpp"
 #include "support/random_rows.hpp"
 
@@ -33,10 +33,12 @@ Results run(Device& device, int rows, int vocabulary) {
     return out;
 }
 
-TEST(Loss, CpuGivesWhatTheReferenceGives) {
+class CpuLossTest : public InstructionSetTest {};
+
+TEST_P(CpuLossTest, GivesWhatTheReferenceGives) {
     const auto reference = make_reference_device();
     for (const int threads : {1, 3}) {
-        const auto cpu = make_cpu_device(threads);
+        const auto cpu = make_cpu(threads);
         for (const int rows : {0, 1, 63, 64, 65, 300})
             for (const int vocabulary : {1, 2, 17, 256, 1001}) {
                 const Results ours = run(*cpu, rows, vocabulary);
@@ -67,7 +69,8 @@ TEST(Loss, BackwardIsTheGradientOfForward) {
 }
 
 TEST(Loss, TheGradientMayTakeTheLogitsPlace) {
-    for (const auto& device : {make_reference_device(), make_cpu_device(1)}) {
+    for (const auto& name : device_names()) {
+        const auto device = make_device_named(name);
         const auto targets = targets_of(9, 30);
         Matrix logits = random_matrix(*device, DType::float32, 9, 30, 1);
         Matrix losses(*device, DType::float32, 9, 1), lse(*device, DType::float32, 9, 1);
@@ -81,18 +84,19 @@ TEST(Loss, TheGradientMayTakeTheLogitsPlace) {
 
 // A training loop stops on a loss that is not a number: it must not vanish in a maximum on the way.
 TEST(Loss, NotANumberStaysOne) {
-    for (const auto& device : {make_reference_device(), make_cpu_device(1)}) {
+    for (const auto& name : device_names()) {
+        const auto device = make_device_named(name);
         Matrix logits = random_matrix(*device, DType::float32, 1, 40, 1);
         logits.view().row<float>(0)[3] = std::nanf("");
         Matrix losses(*device, DType::float32, 1, 1), lse(*device, DType::float32, 1, 1);
         device->loss().forward(logits, std::array{1}, losses, lse, device->stream());
-        EXPECT_TRUE(std::isnan(element(losses, 0, 0))) << device->name();
+        EXPECT_TRUE(std::isnan(element(losses, 0, 0))) << name;
     }
 }
 
-TEST(Loss, CpuBitsDoNotDependOnTheRowsBesideNorOnThreads) {
-    const auto one = make_cpu_device(1);
-    const auto three = make_cpu_device(3);
+TEST_P(CpuLossTest, BitsDoNotDependOnTheRowsBesideNorOnThreads) {
+    const auto one = make_cpu(1);
+    const auto three = make_cpu(3);
     const Results all = run(*one, 500, 77);
     const Results threaded = run(*three, 500, 77);
     EXPECT_TRUE(same_bits(all.losses, threaded.losses));
@@ -103,6 +107,8 @@ TEST(Loss, CpuBitsDoNotDependOnTheRowsBesideNorOnThreads) {
         EXPECT_TRUE(same_bits(some.d_logits, all.d_logits.view().slice(0, rows)));
     }
 }
+
+INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuLossTest, testing::ValuesIn(instruction_sets()), instruction_set_name);
 
 }  // namespace
 }  // namespace expar

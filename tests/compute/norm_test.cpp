@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "expar/compute/cpu_device.hpp"
+#include "support/devices.hpp"
 #include "support/gradient_check.hpp"
 #include "support/random_rows.hpp"
 
@@ -25,10 +25,12 @@ Results run(Device& device, int rows, int groups, int width, Write write) {
     return out;
 }
 
-TEST(Norm, CpuGivesWhatTheReferenceGives) {
+class CpuNormTest : public InstructionSetTest {};
+
+TEST_P(CpuNormTest, GivesWhatTheReferenceGives) {
     const auto reference = make_reference_device();
     for (const int threads : {1, 3}) {
-        const auto cpu = make_cpu_device(threads);
+        const auto cpu = make_cpu(threads);
         for (const int rows : {0, 1, 63, 64, 65, 300})
             for (const auto& [groups, width] : {std::pair{1, 1}, {1, 33}, {1, 256}, {4, 8}, {3, 17}})
                 for (const Write write : {Write::assign, Write::add}) {
@@ -63,9 +65,9 @@ TEST(Norm, BackwardIsTheGradientOfForward) {
     }
 }
 
-TEST(Norm, CpuBitsDoNotDependOnTheRowsBesideNorOnThreads) {
-    const auto one = make_cpu_device(1);
-    const auto three = make_cpu_device(3);
+TEST_P(CpuNormTest, BitsDoNotDependOnTheRowsBesideNorOnThreads) {
+    const auto one = make_cpu(1);
+    const auto three = make_cpu(3);
     const Results all = run(*one, 500, 2, 40, Write::assign);
     const Results threaded = run(*three, 500, 2, 40, Write::assign);
     EXPECT_TRUE(same_bits(all.y, threaded.y));
@@ -77,6 +79,8 @@ TEST(Norm, CpuBitsDoNotDependOnTheRowsBesideNorOnThreads) {
         EXPECT_TRUE(same_bits(some.dx, all.dx.view().slice(0, rows)));
     }
 }
+
+INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuNormTest, testing::ValuesIn(instruction_sets()), instruction_set_name);
 
 }  // namespace
 }  // namespace expar

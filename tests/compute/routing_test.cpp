@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "expar/compute/cpu_device.hpp"
+#include "support/devices.hpp"
 #include "support/gradient_check.hpp"
 #include "support/random_rows.hpp"
 
@@ -50,8 +50,8 @@ protected:
 };
 
 TEST_P(RoutingTest, CpuGivesWhatTheReferenceGives) {
-    for (const int threads : {1, 3}) {
-        const auto cpu = make_cpu_device(threads);
+    for (const auto& [set, threads] : sets_and_threads()) {
+        const auto cpu = make_cpu_device(threads, set);
         for (const int tokens : {0, 1, 63, 65, 700})
             for (const int experts : {3, 8, 16, 61})
                 for (const int top_k : choices()) {
@@ -99,17 +99,19 @@ TEST_P(RoutingTest, BackwardIsTheGradientOfWeightsAndLosses) {
 }
 
 TEST_P(RoutingTest, CpuBitsDoNotDependOnTheTokensBesideNorOnThreads) {
-    const auto one = make_cpu_device(1);
-    const auto three = make_cpu_device(3);
     const int top_k = choices().back();
-    const Results all = run(*one, convention, 700, 11, top_k);
-    const Results threaded = run(*three, convention, 700, 11, top_k);
-    EXPECT_TRUE(same_bits(all.weights, threaded.weights));
-    EXPECT_TRUE(same_bits(all.d_logits, threaded.d_logits));
-    EXPECT_EQ(all.sums, threaded.sums);
-    const Results some = run(*one, convention, 65, 11, top_k);
-    EXPECT_TRUE(same_bits(some.weights, all.weights.view().slice(0, 65)));
-    EXPECT_TRUE(same_bits(some.d_logits, all.d_logits.view().slice(0, 65)));
+    for (const InstructionSet set : instruction_sets()) {
+        const auto one = make_cpu_device(1, set);
+        const auto three = make_cpu_device(3, set);
+        const Results all = run(*one, convention, 700, 11, top_k);
+        const Results threaded = run(*three, convention, 700, 11, top_k);
+        EXPECT_TRUE(same_bits(all.weights, threaded.weights));
+        EXPECT_TRUE(same_bits(all.d_logits, threaded.d_logits));
+        EXPECT_EQ(all.sums, threaded.sums);
+        const Results some = run(*one, convention, 65, 11, top_k);
+        EXPECT_TRUE(same_bits(some.weights, all.weights.view().slice(0, 65)));
+        EXPECT_TRUE(same_bits(some.d_logits, all.d_logits.view().slice(0, 65)));
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Conventions, RoutingTest, testing::Values("mixtral", "olmoe", "gpt-oss", "switch"),
@@ -118,26 +120,28 @@ INSTANTIATE_TEST_SUITE_P(Conventions, RoutingTest, testing::Values("mixtral", "o
                          });
 
 TEST(Routing, TheLargestLogitsAreChosenInOrderAndTiesGoToTheLowestId) {
-    for (const auto& device : {make_reference_device(), make_cpu_device(1)}) {
+    for (const auto& name : device_names()) {
+        const auto device = make_device_named(name);
         Matrix logits(*device, DType::float32, 2, 6);
         std::ranges::copy(std::array{1.0F, 3.0F, 3.0F, -1.0F, 3.0F, 2.0F}, logits.view().row<float>(0).begin());
         std::ranges::copy(std::array{0.0F, 0.0F, 0.0F, 0.0F, 0.0F, 0.0F}, logits.view().row<float>(1).begin());
         std::vector<int> experts(8);
         device->routing().select(logits, 4, experts, device->stream());
-        EXPECT_EQ(experts, (std::vector{1, 2, 4, 5, 0, 1, 2, 3})) << device->name();
+        EXPECT_EQ(experts, (std::vector{1, 2, 4, 5, 0, 1, 2, 3})) << name;
         EXPECT_THROW(device->routing().select(logits, 7, experts, device->stream()), Error);
     }
 }
 
 // Training stops on a loss that is not a number; until then ids must be ids.
 TEST(Routing, LogitsThatAreNotNumbersStillGiveDistinctExperts) {
-    for (const auto& device : {make_reference_device(), make_cpu_device(1)}) {
+    for (const auto& name : device_names()) {
+        const auto device = make_device_named(name);
         Matrix logits = random_matrix(*device, DType::float32, 1, 6, 1);
         for (const int e : {0, 3, 5}) logits.view().row<float>(0)[e] = std::nanf("");
         std::vector<int> experts(6);
         device->routing().select(logits, 6, experts, device->stream());
         std::ranges::sort(experts);
-        EXPECT_EQ(experts, (std::vector{0, 1, 2, 3, 4, 5})) << device->name();
+        EXPECT_EQ(experts, (std::vector{0, 1, 2, 3, 4, 5})) << name;
     }
 }
 

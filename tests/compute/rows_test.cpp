@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "expar/compute/cpu_device.hpp"
+#include "support/devices.hpp"
 #include "support/gradient_check.hpp"
 #include "support/random_rows.hpp"
 
@@ -58,10 +58,12 @@ Results run(Device& device, DType dtype, int rows, int cols, int k) {
     return out;
 }
 
-TEST(Rows, CpuGivesWhatTheReferenceGives) {
+class CpuRowsTest : public InstructionSetTest {};
+
+TEST_P(CpuRowsTest, GivesWhatTheReferenceGives) {
     const auto reference = make_reference_device();
     for (const int threads : {1, 3}) {
-        const auto cpu = make_cpu_device(threads);
+        const auto cpu = make_cpu(threads);
         for (const int rows : {0, 1, 63, 64, 65, 700})
             for (const int cols : {1, 5, 16, 33, 257})
                 for (const int k : {1, 2, 3}) {
@@ -83,7 +85,7 @@ TEST(Rows, CpuGivesWhatTheReferenceGives) {
 
 class RowsTest : public testing::TestWithParam<std::string> {
 protected:
-    std::unique_ptr<Device> device = GetParam() == "cpu" ? make_cpu_device(2) : make_reference_device();
+    std::unique_ptr<Device> device = make_device_named(GetParam(), 2);
     Stream& stream = device->stream();
 };
 
@@ -148,7 +150,9 @@ TEST(Rows, SigmoidGateHasTheGradientOfItsValue) {
     EXPECT_LT(gradient_error(logit, d_logit, objective), 1e-8);
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, RowsTest, testing::Values("reference", "cpu"));
+INSTANTIATE_TEST_SUITE_P(Devices, RowsTest, testing::ValuesIn(device_names()));
+
+INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuRowsTest, testing::ValuesIn(instruction_sets()), instruction_set_name);
 
 }  // namespace
 }  // namespace expar

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-#include "expar/compute/cpu_device.hpp"
+#include "support/devices.hpp"
 #include "support/random_rows.hpp"
 
 namespace expar {
@@ -36,10 +36,12 @@ Results run(Device& device, DType dtype, int rows, int cols) {
     return out;
 }
 
-TEST(Update, CpuGivesWhatTheReferenceGives) {
+class CpuUpdateTest : public InstructionSetTest {};
+
+TEST_P(CpuUpdateTest, GivesWhatTheReferenceGives) {
     const auto reference = make_reference_device();
     for (const int threads : {1, 3}) {
-        const auto cpu = make_cpu_device(threads);
+        const auto cpu = make_cpu(threads);
         for (const auto& [rows, cols] : {std::pair{0, 5}, {1, 10}, {1, 33}, {63, 17}, {65, 256}, {500, 130}}) {
             const Results ours = run(*cpu, DType::float32, rows, cols);
             const Results expected = run(*reference, DType::float32, rows, cols);
@@ -76,9 +78,9 @@ TEST(Update, AdamWFollowsItsFormula) {
     }
 }
 
-TEST(Update, CpuBitsDoNotDependOnThreadsNorOnTheStride) {
-    const auto one = make_cpu_device(1);
-    const auto three = make_cpu_device(3);
+TEST_P(CpuUpdateTest, BitsDoNotDependOnThreadsNorOnTheStride) {
+    const auto one = make_cpu(1);
+    const auto three = make_cpu(3);
     const Results expected = run(*one, DType::float32, 300, 257);
     const Results results = run(*three, DType::float32, 300, 257);
     EXPECT_TRUE(same_bits(results.adamw, expected.adamw));
@@ -91,6 +93,8 @@ TEST(Update, CpuBitsDoNotDependOnThreadsNorOnTheStride) {
     EXPECT_EQ(one->update().sum_of_squares(wide.view().columns(0, 30), one->stream()),
               one->update().sum_of_squares(narrow, one->stream()));
 }
+
+INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuUpdateTest, testing::ValuesIn(instruction_sets()), instruction_set_name);
 
 }  // namespace
 }  // namespace expar

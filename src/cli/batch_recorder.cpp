@@ -1,0 +1,64 @@
+#include "batch_recorder.hpp"
+
+#include <numeric>
+
+#include "expar/base/error.hpp"
+#include "expar/comm/verdict.hpp"
+
+namespace expar::cli {
+namespace {
+
+std::string six_digits(int number) {
+    const std::string digits = std::to_string(number);
+    return std::string(std::size_t(std::max(0, 6 - int(digits.size()))), '0') + digits;
+}
+
+}  // namespace
+
+BatchRecorder::BatchRecorder(const std::filesystem::path& path, const Communicator& world) : world_(world) {
+    judge_on_root(world_, [&] { file_.emplace(Hdf5File::create(path)); });
+}
+
+std::vector<int> BatchRecorder::gather(std::span<const int> mine, int cols) const {
+    const int rows = int(mine.size()) / cols;
+    const std::vector<int> rows_of = world_.all_gather(std::span(&rows, 1), {"recording batches"});
+    const int total = std::accumulate(rows_of.begin(), rows_of.end(), 0);
+    std::vector<int> all(std::size_t(total) * cols);
+    world_
+        .start_all_gather(ConstRows(mine.data(), rows, cols, DType::int32), Rows(all.data(), total, cols, DType::int32),
+                          rows_of, {"recording batches"})
+        .finish();
+    return all;
+}
+
+void BatchRecorder::write(const std::string& name, const std::vector<int>& values, const Hdf5File::Shape& shape) {
+    judge_on_root(world_, [&] { file_->write(name, values, shape, {.level = 4}); });
+}
+
+void BatchRecorder::after_forward(int micro_batch, const MicroBatch& batch, const TransformerState& state) {
+    const std::string group = concat("step-", six_digits(step_), "/micro-", micro_batch, "/");
+    const auto tokens = gather(batch.tokens, 1);
+    const std::int64_t count = std::int64_t(tokens.size());
+    write(group + "tokens", tokens, {count});
+    write(group + "targets", gather(batch.targets, 1), {count});
+
+    std::vector<int> lengths;
+    for (int s = 0; s < batch.sequence_count(); ++s) lengths.push_back(batch.offsets[s + 1] - batch.offsets[s]);
+    std::vector<int> offsets = gather(lengths, 1);
+    offsets.insert(offsets.begin(), 0);
+    std::partial_sum(offsets.begin(), offsets.end(), offsets.begin());
+    write(group + "offsets", offsets, {std::int64_t(offsets.size())});
+
+    for (std::size_t l = 0; l < state.layers.size(); ++l) {
+        if (!state.layers[l].moe) continue;
+        const Routing& routing = state.layers[l].moe->routing;
+        write(concat(group, "choices_layer_", l), gather(routing.experts.host(), routing.top_k),
+              {count, routing.top_k});
+    }
+}
+
+void BatchRecorder::finish() {
+    judge_on_root(world_, [&] { file_->close(); });
+}
+
+}  // namespace expar::cli

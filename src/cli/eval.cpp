@@ -1,0 +1,83 @@
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "evaluation.hpp"
+#include "expar/comm/verdict.hpp"
+#include "model_files.hpp"
+#include "progress.hpp"
+#include "run_folder.hpp"
+#include "subcommands.hpp"
+
+namespace expar::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct EvalOptions {
+    std::string run;
+    std::vector<std::string> text;
+    int sequence = 256;
+    int batch = 8;
+    int threads = 1;
+    std::string json;
+};
+
+Json json_of(const TextLoss& loss) {
+    return {{"domain", loss.domain},
+            {"bytes", loss.bytes},
+            {"tokens", loss.tokens},
+            {"loss", loss.loss()},
+            {"bits_per_byte", loss.bits_per_byte()}};
+}
+
+void report(const EvalOptions& options, const LoadedModel& model, const std::vector<TextLoss>& domains) {
+    const TextLoss total = total_of(domains);
+    if (total.tokens == 0) throw UserError("eval: no document has 2 bytes, expected some text to predict");
+    if (domains.size() > 1)
+        for (const auto& domain : domains)
+            std::cout << domain.domain << ": " << domain.bits_per_byte() << " bits/byte\n";
+    std::cout << total.bits_per_byte() << " bits/byte, loss " << total.loss() << " nats, over "
+              << with_commas(total.tokens) << " bytes predicted in windows of " << options.sequence << std::endl;
+    if (options.json.empty()) return;
+    Json json;
+    json["bits_per_byte"] = total.bits_per_byte();
+    json["loss"] = total.loss();
+    json["tokens"] = total.tokens;
+    json["bytes"] = total.bytes;
+    json["sequence"] = options.sequence;
+    json["step"] = model.step;
+    json["checkpoint"] = std::filesystem::absolute(model.checkpoint).string();
+    json["domains"] = Json::array();
+    for (const auto& domain : domains) json["domains"].push_back(json_of(domain));
+    write_file(options.json, json.dump(2) + "\n");
+}
+
+int run_eval(const EvalOptions& options, const Communicator& world) {
+    if (options.sequence < 2) throw UserError(concat("--sequence: ", options.sequence, ", expected at least 2"));
+    if (options.batch < 1) throw UserError(concat("--batch: ", options.batch, ", expected at least 1"));
+    if (options.threads < 1) throw UserError(concat("--threads: ", options.threads, ", expected at least 1"));
+    const Corpus corpus = load_corpus(options.text, Split::validation, 2, world);
+    const LoadedModel model = load_model(options.run, options.threads, world);
+    const auto domains = evaluate_text(*model.trainer, corpus, options.sequence, options.batch, world);
+    judge_on_root(world, [&] { report(options, model, domains); });
+    return 0;
+}
+
+}  // namespace
+
+Runner add_eval(CLI::App& command) {
+    const auto options = std::make_shared<EvalOptions>();
+    command.add_option("RUN", options->run, "folder of a run, or a checkpoint file")->required();
+    command.add_option("--text", options->text, "files of text, or prepared folders, whose held-out part is read")
+        ->required()
+        ->type_name("FILE...");
+    command.add_option("--sequence", options->sequence, "bytes of a window; its first is not predicted")
+        ->capture_default_str();
+    command.add_option("--batch", options->batch, "windows at a time, over all ranks")->capture_default_str();
+    command.add_option("--threads", options->threads, "threads of a rank")->capture_default_str();
+    command.add_option("--json", options->json, "write the result there")->type_name("FILE");
+    return [options](const Communicator& world) { return run_eval(*options, world); };
+}
+
+}  // namespace expar::cli

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+
+#include "expar/model/model_options.hpp"
+#include "expar/train/train_options.hpp"
+
+namespace expar::cli {
+
+/// What training will need of one rank's memory, about: experts and tokens as on the rank that has most of them, rows
+/// at the experts as when load is balanced.
+struct MemoryNeed {
+    std::int64_t parameters_bytes = 0;   ///< values, gradients and moments
+    std::int64_t activations_bytes = 0;  ///< of one micro-batch, forward and backward
+
+    [[nodiscard]] std::int64_t total_bytes() const { return parameters_bytes + activations_bytes; }
+};
+
+/// `model` must be resolved.
+[[nodiscard]] MemoryNeed predict_memory(const ModelOptions& model, const TrainOptions& train, int ranks);
+
+}  // namespace expar::cli

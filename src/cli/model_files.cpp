@@ -1,0 +1,46 @@
+#include "model_files.hpp"
+
+#include "config_file.hpp"
+#include "expar/comm/verdict.hpp"
+#include "expar/compute/cpu_device.hpp"
+#include "run_folder.hpp"
+
+namespace expar::cli {
+
+std::vector<StoredBlock> blocks_of(Trainer& trainer) {
+    auto blocks =
+        stored_blocks(trainer.transformer().options(), trainer.parameters(), trainer.placement(), trainer.layout());
+    int held = 0;  // the optimizer counts the blocks of this rank
+    for (auto& block : blocks) {
+        if (!block.is_here()) continue;
+        Moments& moments = trainer.optimizer().moments(held++);
+        block.moment1 = moments.first;
+        block.moment2 = moments.second;
+    }
+    return blocks;
+}
+
+LoadedModel load_model(const std::filesystem::path& run, int threads, const Communicator& world) {
+    LoadedModel model;
+    std::string path, config;
+    judge_on_root(world, [&] {
+        path = find_checkpoint(run).string();
+        config = read_checkpoint_header(path).config;
+        RunConfig tried;
+        apply_toml(config, path, tried);
+    });
+    model.checkpoint = world.broadcast(path, 0, {"model"});
+    apply_toml(world.broadcast(config, 0, {"model"}), model.checkpoint.string(), model.config);
+
+    TrainOptions options = model.config.train;
+    options.ep = 0;             // whatever layout it was trained in
+    options.optimizer = "sgd";  // which keeps no moments
+    options.placement = "linear";
+    options.threads = threads;
+    model.device = make_cpu_device(threads);
+    model.trainer = std::make_unique<Trainer>(model.config.model, options, *model.device, world);
+    model.step = load_checkpoint(model.checkpoint, blocks_of(*model.trainer), world).step;
+    return model;
+}
+
+}  // namespace expar::cli

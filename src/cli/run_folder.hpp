@@ -1,0 +1,31 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "expar/comm/communicator.hpp"
+
+namespace expar::cli {
+
+/// Where the files of a run lie.
+struct RunFolder {
+    std::filesystem::path root;
+
+    [[nodiscard]] std::filesystem::path config() const { return root / "config.toml"; }
+    [[nodiscard]] std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
+    [[nodiscard]] std::filesystem::path summary() const { return root / "summary.json"; }
+    [[nodiscard]] std::filesystem::path batches() const { return root / "batches.h5"; }
+    [[nodiscard]] std::filesystem::path checkpoint(int step) const;  ///< checkpoints/step-000050.h5
+};
+
+/// A new folder of that name, "runs/<date>-<time>" when it is empty. Made by rank 0; collective. Throws UserError on
+/// every rank when it exists already.
+[[nodiscard]] RunFolder create_run_folder(const std::string& name, const Communicator& world);
+
+/// The checkpoint that `run` names: a file, or the last one of a run's folder. Local; throws UserError.
+[[nodiscard]] std::filesystem::path find_checkpoint(const std::filesystem::path& run);
+
+/// Replaces a file's content. Throws UserError.
+void write_file(const std::filesystem::path& path, const std::string& text);
+
+}  // namespace expar::cli
