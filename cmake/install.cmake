@@ -17,4 +17,4 @@ configure_package_config_file(cmake/expar-config.cmake.in ${PROJECT_BINARY_DIR}/
   INSTALL_DESTINATION ${expar_package_folder})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/expar-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/expar-config.cmake ${PROJECT_BINARY_DIR}/expar-config-version.cmake
-  cmake/FindDNNL.cmake DESTINATION ${expar_package_folder})
+  DESTINATION ${expar_package_folder})

@@ -1,6 +1,6 @@
+#include <algorithm>
 #include <cstring>
 
-#include "../reference/operations.hpp"
 #include "expar/compute/cpu_device.hpp"
 #include "memory_pool.hpp"
 #include "operations.hpp"
@@ -10,7 +10,7 @@ namespace {
 
 class CpuDevice final : public Device {
 public:
-    explicit CpuDevice(int threads) : product_(make_cpu_product(threads)) {}
+    CpuDevice(int threads, const VectorKernels& kernels) : threads_(threads), context_{threads_, kernels} {}
 
     [[nodiscard]] std::string_view name() const override { return "cpu"; }
     [[nodiscard]] MemoryKind memory() const override { return MemoryKind::host; }
@@ -38,24 +38,43 @@ public:
 
 private:
     MemoryPool pool_;
+    Threads threads_;
+    CpuContext context_;
     Stream stream_;
-    std::unique_ptr<MatrixProduct> product_;
-    std::unique_ptr<RowOperations> rows_ = make_reference_rows();
-    std::unique_ptr<RoutingOperations> routing_ = make_reference_routing();
-    std::unique_ptr<ActivationOperations> activation_ = make_reference_activation();
-    std::unique_ptr<NormOperations> norm_ = make_reference_norm();
-    std::unique_ptr<AttentionOperations> attention_ = make_reference_attention();
-    std::unique_ptr<LossOperations> loss_ = make_reference_loss();
-    std::unique_ptr<UpdateOperations> update_ = make_reference_update();
+    std::unique_ptr<MatrixProduct> product_ = make_cpu_product(context_);
+    std::unique_ptr<RowOperations> rows_ = make_cpu_rows(context_);
+    std::unique_ptr<RoutingOperations> routing_ = make_cpu_routing(context_);
+    std::unique_ptr<ActivationOperations> activation_ = make_cpu_activation(context_);
+    std::unique_ptr<NormOperations> norm_ = make_cpu_norm(context_);
+    std::unique_ptr<AttentionOperations> attention_ = make_cpu_attention(context_);
+    std::unique_ptr<LossOperations> loss_ = make_cpu_loss(context_);
+    std::unique_ptr<UpdateOperations> update_ = make_cpu_update(context_);
 };
+
+const VectorKernels& kernels_of(InstructionSet set) {
+    switch (set) {
+        case InstructionSet::avx2:
+            return avx2_kernels;
+        case InstructionSet::avx512:
+            return avx512_kernels;
+    }
+    throw Error(concat("cpu: unknown instruction set ", int(set)));
+}
 
 }  // namespace
 
 std::unique_ptr<Device> make_cpu_device(int threads) {
-    const CpuFeatures features = cpu_features();
-    if (!features.avx2) throw UserError(concat("the processor '", features.model, "' lacks AVX2 and FMA"));
+    const auto sets = instruction_sets();
+    if (sets.empty()) throw UserError(concat("the processor '", cpu_features().model, "' lacks AVX2 and FMA"));
+    return make_cpu_device(threads, sets.front());
+}
+
+std::unique_ptr<Device> make_cpu_device(int threads, InstructionSet set) {
     if (threads < 1) throw UserError(concat("threads: ", threads, ", expected at least 1"));
-    return std::make_unique<CpuDevice>(threads);
+    const auto sets = instruction_sets();
+    if (std::ranges::find(sets, set) == sets.end())
+        throw UserError(concat("the processor '", cpu_features().model, "' lacks ", name_of(set)));
+    return std::make_unique<CpuDevice>(threads, kernels_of(set));
 }
 
 }  // namespace expar

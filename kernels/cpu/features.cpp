@@ -62,4 +62,22 @@ CpuFeatures cpu_features() {
     return features;
 }
 
+std::string_view name_of(InstructionSet set) {
+    switch (set) {
+        case InstructionSet::avx2:
+            return "AVX2";
+        case InstructionSet::avx512:
+            return "AVX-512";
+    }
+    return "?";
+}
+
+std::vector<InstructionSet> instruction_sets() {
+    const CpuFeatures features = cpu_features();
+    std::vector<InstructionSet> sets;
+    if (features.avx512) sets.push_back(InstructionSet::avx512);
+    if (features.avx2) sets.push_back(InstructionSet::avx2);
+    return sets;
+}
+
 }  // namespace expar

@@ -1,114 +1,175 @@
 #include "expar/compute/matrix_product.hpp"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <vector>
 
-#include "onednn.hpp"
+#include "floats.hpp"
 #include "operations.hpp"
 
 namespace expar {
 namespace {
 
-constexpr int block_rows = MatrixProduct::block_rows;
+constexpr int task_columns = 128;  // whole panels of either instruction set
 
-// Rows first … first + rows of group `group`.
-struct Block {
+// A part of one result that one thread computes.
+struct Task {
     std::size_t group;
-    int first;
-    int rows;
+    int first_row, rows;
+    int first_column, columns;
 };
 
-std::vector<Block> blocks_of(std::span<const int> offsets) {
-    std::vector<Block> blocks;
-    for (std::size_t g = 0; g + 1 < offsets.size(); ++g)
-        for (int first = offsets[g]; first < offsets[g + 1]; first += block_rows)
-            blocks.push_back({g, first, std::min(block_rows, offsets[g + 1] - first)});
-    return blocks;
+struct TaskSize {
+    int rows, columns;
+};
+
+// Cuts the results of all groups into tasks of about `size`: several per thread, so that none waits long for another,
+// and few enough rows in each that they stay in the cache while its panels pass.
+std::vector<Task> cut(std::span<const int> rows_of_group, int columns, TaskSize size, int threads) {
+    constexpr int fewest_rows = 64;
+    const auto parts = [](int length, int part) { return long(length + part - 1) / part; };
+    const auto count = [&] {
+        long tasks = 0;
+        for (const int rows : rows_of_group) tasks += parts(columns, size.columns) * parts(rows, size.rows);
+        return tasks;
+    };
+    while (threads > 1 && size.rows > fewest_rows && count() < 2L * threads) size.rows /= 2;
+
+    std::vector<Task> tasks;
+    tasks.reserve(std::size_t(count()));
+    for (std::size_t g = 0; g < rows_of_group.size(); ++g)
+        for (int row = 0; row < rows_of_group[g]; row += size.rows)
+            for (int column = 0; column < columns; column += size.columns)
+                tasks.push_back({g, row, std::min(size.rows, rows_of_group[g] - row), column,
+                                 std::min(size.columns, columns - column)});
+    return tasks;
 }
 
-const float* floats(ConstRows rows) {
-    if (rows.dtype() != DType::float32) throw Error(concat("cpu: expected float32, got ", name_of(rows.dtype())));
-    return static_cast<const float*>(rows.data());
-}
-float* floats(Rows rows) {
-    if (rows.dtype() != DType::float32) throw Error(concat("cpu: expected float32, got ", name_of(rows.dtype())));
-    return static_cast<float*>(rows.data());
+std::vector<int> lengths(std::span<const int> offsets) {
+    std::vector<int> rows;
+    for (std::size_t g = 0; g + 1 < offsets.size(); ++g) rows.push_back(offsets[g + 1] - offsets[g]);
+    return rows;
 }
 
-// The rows of a block as block_rows rows: in place when there are as many, else copied above rows of zeros.
-Factor padded(ConstRows rows, std::vector<float>& copy, Layout layout) {
-    if (rows.rows() == block_rows) return {floats(rows), long(rows.stride()), layout};
-    copy.assign(std::size_t(block_rows) * rows.cols(), 0);
-    for (int r = 0; r < rows.rows(); ++r)
-        std::ranges::copy(rows.row<float>(r), copy.begin() + std::ptrdiff_t(r) * rows.cols());
-    return {copy.data(), rows.cols(), layout};
-}
-
-// y (+)= x b for one block: always block_rows rows, so that the bits of a row do not depend on how many there are.
-void multiply_block(ConstRows x, Factor b, Rows y, Write write) {
-    std::vector<float> x_copy, y_copy;
-    const Factor a = padded(x, x_copy, Layout::plain);
-    const float beta = write == Write::add ? 1.0F : 0.0F;
-    if (y.rows() == block_rows)
-        return single_product(block_rows, y.cols(), x.cols(), a, b, beta, floats(y), y.stride());
-    (void)padded(y, y_copy, Layout::plain);
-    single_product(block_rows, y.cols(), x.cols(), a, b, beta, y_copy.data(), y.cols());
-    for (int r = 0; r < y.rows(); ++r)
-        std::copy_n(y_copy.begin() + std::ptrdiff_t(r) * y.cols(), y.cols(), y.row<float>(r).begin());
+std::vector<FloatRows<const float*>> all_floats(std::span<const ConstRows> matrices) {
+    std::vector<FloatRows<const float*>> result;
+    for (const ConstRows& matrix : matrices) result.push_back(floats(matrix));
+    return result;
 }
 
 class CpuProduct final : public MatrixProduct {
 public:
-    explicit CpuProduct(int threads) : threads_(threads) {}
+    explicit CpuProduct(CpuContext context) : threads_(context.threads), kernels_(context.kernels.product) {}
     using MatrixProduct::forward;
     using MatrixProduct::input_gradient;
     using MatrixProduct::weight_gradient;
 
     void forward(ConstRows x, std::span<const int> offsets, std::span<const ConstRows> w, Rows y, Write write,
                  Stream&) const override {
-        multiply(x, offsets, w, Layout::transposed, y, write);
+        const auto weights = all_floats(w);
+        multiply(floats(x), offsets, floats(y), write, [&](std::size_t group, int column, int columns, float* panel) {
+            const auto& weight = weights[group];
+            kernels_.pack_transposed(weight.row(column), weight.stride, columns, weight.cols, panel);
+        });
     }
 
     void input_gradient(ConstRows dy, std::span<const int> offsets, std::span<const ConstRows> w, Rows dx, Write write,
                         Stream&) const override {
-        multiply(dy, offsets, w, Layout::plain, dx, write);
+        const auto weights = all_floats(w);
+        multiply(floats(dy), offsets, floats(dx), write, [&](std::size_t group, int column, int columns, float* panel) {
+            const auto& weight = weights[group];
+            kernels_.pack(weight.data + column, weight.stride, weight.rows, columns, panel);
+        });
     }
 
     void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw,
                          Stream&) const override {
-#pragma omp parallel for schedule(dynamic) num_threads(threads_)
-        for (std::size_t g = 0; g < dw.size(); ++g) {
-            std::vector<float> dy_copy, x_copy;
-            for (int first = offsets[g]; first < offsets[g + 1]; first += block_rows) {
-                const int rows = std::min(block_rows, offsets[g + 1] - first);
-                const Factor a = padded(dy.slice(first, rows), dy_copy, Layout::transposed);
-                const Factor b = padded(x.slice(first, rows), x_copy, Layout::plain);
-                single_product(dy.cols(), x.cols(), block_rows, a, b, 1, floats(dw[g]), dw[g].stride());
-            }
+        const auto left = floats(dy);
+        const auto right = floats(x);
+        std::vector<FloatRows<float*>> results;
+        std::vector<int> rows_of_group;
+        for (const Rows& result : dw) {
+            results.push_back(floats(result));
+            rows_of_group.push_back(result.rows());
         }
+        const auto tasks = cut(rows_of_group, x.cols(), {1024, task_columns}, threads_.count());
+        threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
+            const Task& task = tasks[std::size_t(i)];
+            const auto& result = results[task.group];
+            for (int first = offsets[task.group]; first < offsets[task.group + 1]; first += block_rows) {
+                const int rows = std::min(block_rows, offsets[task.group + 1] - first);
+                add_block(left.slice(first, rows), right.slice(first, rows), task, result, scratch);
+            }
+        });
     }
 
 private:
-    void multiply(ConstRows x, std::span<const int> offsets, std::span<const ConstRows> w, Layout layout, Rows y,
-                  Write write) const {
-        const auto blocks = blocks_of(offsets);
-#pragma omp parallel for schedule(dynamic) num_threads(threads_)
-        for (const Block& block : blocks) {
-            const ConstRows weight = w[block.group];
-            multiply_block(x.slice(block.first, block.rows), {floats(weight), long(weight.stride()), layout},
-                           y.slice(block.first, block.rows), write);
+    // y (+)= x b, where pack(group, column, columns, panel) writes a panel of a group's b. The panels of a task pass
+    // one block of rows after the other, so that rows of x and y are used while they are near.
+    template <class Pack>
+    void multiply(FloatRows<const float*> x, std::span<const int> offsets, FloatRows<float*> y, Write write,
+                  Pack pack) const {
+        constexpr int rows_at_once = 84;  // whole tiles of either instruction set
+        const std::size_t panel_floats = std::size_t(x.cols) * kernels_.panel_columns;
+        const auto tasks = cut(lengths(offsets), y.cols, {512, task_columns}, threads_.count());
+        threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
+            const Task& task = tasks[std::size_t(i)];
+            const int panels = (task.columns + kernels_.panel_columns - 1) / kernels_.panel_columns;
+            float* memory = scratch.floats(panel_floats * panels);
+            const auto columns = [&](int p) {
+                return std::min(kernels_.panel_columns, task.columns - p * kernels_.panel_columns);
+            };
+            for (int p = 0; p < panels; ++p)
+                pack(task.group, task.first_column + p * kernels_.panel_columns, columns(p), memory + p * panel_floats);
+            const int end = offsets[task.group] + task.first_row + task.rows;
+            for (int row = offsets[task.group] + task.first_row; row < end; row += rows_at_once)
+                for (int p = 0; p < panels; ++p)
+                    kernels_.multiply({.rows = std::min(rows_at_once, end - row),
+                                       .columns = columns(p),
+                                       .depth = x.cols,
+                                       .a = x.row(row),
+                                       .a_stride = x.stride,
+                                       .a_transposed = false,
+                                       .b = memory + p * panel_floats,
+                                       .c = y.row(row) + task.first_column + p * kernels_.panel_columns,
+                                       .c_stride = y.stride,
+                                       .add = write == Write::add});
+        });
+    }
+
+    // The task's part of dw += dyᵀ x for one block of rows. dy is copied to rows a little apart from a power of two,
+    // which would crowd few lines of the cache.
+    void add_block(FloatRows<const float*> dy, FloatRows<const float*> x, const Task& task, FloatRows<float*> dw,
+                   Scratch& scratch) const {
+        const int panel_columns = kernels_.panel_columns;
+        const int stride = (task.rows + 15) / 16 * 16 + 16;
+        float* left = scratch.floats(std::size_t(block_rows) * (stride + panel_columns));
+        float* panel = left + std::ptrdiff_t(block_rows) * stride;
+        for (int t = 0; t < dy.rows; ++t)
+            std::copy_n(dy.row(t) + task.first_row, task.rows, left + std::ptrdiff_t(t) * stride);
+        for (int column = 0; column < task.columns; column += panel_columns) {
+            const int columns = std::min(panel_columns, task.columns - column);
+            kernels_.pack(x.data + task.first_column + column, x.stride, x.rows, columns, panel);
+            kernels_.multiply({.rows = task.rows,
+                               .columns = columns,
+                               .depth = x.rows,
+                               .a = left,
+                               .a_stride = stride,
+                               .a_transposed = true,
+                               .b = panel,
+                               .c = dw.row(task.first_row) + task.first_column + column,
+                               .c_stride = dw.stride,
+                               .add = true});
         }
     }
 
-    int threads_;
+    const Threads& threads_;
+    const ProductKernels& kernels_;
 };
 
 }  // namespace
 
-std::unique_ptr<MatrixProduct> make_cpu_product(int threads) {
-    return std::make_unique<CpuProduct>(threads);
+std::unique_ptr<MatrixProduct> make_cpu_product(CpuContext context) {
+    return std::make_unique<CpuProduct>(context);
 }
 
 }  // namespace expar

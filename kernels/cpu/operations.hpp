@@ -10,10 +10,25 @@
 #include "expar/compute/routing.hpp"
 #include "expar/compute/rows.hpp"
 #include "expar/compute/update.hpp"
+#include "threads.hpp"
+#include "vector_kernels.hpp"
 
 namespace expar {
 
-// One file of this folder each; float32 alone, on `threads` threads.
-[[nodiscard]] std::unique_ptr<MatrixProduct> make_cpu_product(int threads);
+/// What the operations of one device share. Outlives them.
+struct CpuContext {
+    const Threads& threads;
+    const VectorKernels& kernels;
+};
+
+// One file of this folder each, float32 alone.
+[[nodiscard]] std::unique_ptr<MatrixProduct> make_cpu_product(CpuContext context);
+[[nodiscard]] std::unique_ptr<RowOperations> make_cpu_rows(CpuContext context);
+[[nodiscard]] std::unique_ptr<RoutingOperations> make_cpu_routing(CpuContext context);
+[[nodiscard]] std::unique_ptr<ActivationOperations> make_cpu_activation(CpuContext context);
+[[nodiscard]] std::unique_ptr<NormOperations> make_cpu_norm(CpuContext context);
+[[nodiscard]] std::unique_ptr<AttentionOperations> make_cpu_attention(CpuContext context);
+[[nodiscard]] std::unique_ptr<LossOperations> make_cpu_loss(CpuContext context);
+[[nodiscard]] std::unique_ptr<UpdateOperations> make_cpu_update(CpuContext context);
 
 }  // namespace expar

@@ -2,7 +2,7 @@
 # Shared by the scripts of this folder: sourced, not run. Needs `set -euo pipefail` and `root`, the source tree.
 
 build_packages=(
-    build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libdnnl-dev libcli11-dev
+    build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libcli11-dev
     nlohmann-json3-dev libtomlplusplus-dev libgtest-dev python3 python3-venv xz-utils gzip
 )
 text_packages=(

@@ -113,7 +113,6 @@ void print_machine() {
           yes(cpu.avx512_bf16 || cpu.amx_bf16, "training is in float32 here in any case, so nothing is lost today"));
     print("NUMA nodes", std::to_string(numa_nodes()));
     print("cores", std::to_string(sysconf(_SC_NPROCESSORS_ONLN)));
-    print("oneDNN", onednn_version());
     print("HDF5", concat(hdf5.version, hdf5.parallel ? ", parallel" : ", serial",
                          "; rank 0 writes checkpoints, so either serves"));
     print("GPU", "none used: this build has the reference and the CPU kernels");

@@ -15,6 +15,7 @@ using Runner = std::function<int(const Communicator& world)>;
 
 // Each adds its flags to `command` and returns what is to run. One file a subcommand.
 [[nodiscard]] Runner add_train(CLI::App& command);
+[[nodiscard]] Runner add_verify(CLI::App& command);
 [[nodiscard]] Runner add_eval(CLI::App& command);
 [[nodiscard]] Runner add_generate(CLI::App& command);
 [[nodiscard]] Runner add_export(CLI::App& command);
@@ -28,6 +29,7 @@ struct Subcommand {
 
 inline constexpr std::array subcommands = {
     Subcommand{"train", "train a model on text", add_train},
+    Subcommand{"verify", "prove that these ranks compute what one rank computes", add_verify},
     Subcommand{"eval", "measure a model's bits per byte on text", add_eval},
     Subcommand{"generate", "let a model continue a text", add_generate},
     Subcommand{"export", "write a model for transformers", add_export},

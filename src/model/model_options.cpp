@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
+#include <limits>
 #include <string_view>
 
 #include "expar/base/error.hpp"
@@ -44,6 +45,15 @@ void check_counts(const ModelOptions& options) {
     expect_at_least("moe_every", options.moe_every, 1);
     expect_at_least("dense_intermediate", options.dense_intermediate, 0);
     expect_at_least("shared_intermediate", options.shared_intermediate, 0);
+}
+
+// The widths that are products must be numbers themselves.
+void check_products(const ModelOptions& options) {
+    constexpr std::int64_t largest = std::numeric_limits<int>::max();
+    if (const auto width = std::int64_t{options.top_k} * options.intermediate; width > largest)
+        throw UserError(concat("model: top_k * intermediate is ", width, "; expected at most ", largest));
+    if (const auto width = std::int64_t{options.heads} * options.head_size; width > largest)
+        throw UserError(concat("model: heads * head_size is ", width, "; expected at most ", largest));
 }
 
 void check_names(const ModelOptions& options) {
@@ -105,6 +115,7 @@ std::int64_t attention_parameters(const ModelOptions& options) {
 
 ModelOptions ModelOptions::resolved() const {
     check_counts(*this);
+    check_products(*this);
     check_names(*this);
     check_numbers(*this);
     check_experts(*this);

@@ -5,14 +5,14 @@
 #include <cstdint>
 
 #include "expar/base/matrix.hpp"
-#include "expar/compute/cpu_device.hpp"
+#include "support/devices.hpp"
 
 namespace expar {
 namespace {
 
 class BufferTest : public testing::TestWithParam<std::string> {
 protected:
-    std::unique_ptr<Device> device = GetParam() == "cpu" ? make_cpu_device(1) : make_reference_device();
+    std::unique_ptr<Device> device = make_device_named(GetParam());
 };
 
 TEST_P(BufferTest, MemoryIsAlignedAndWritable) {
@@ -71,7 +71,7 @@ TEST(CpuMemory, ReleasedMemoryIsHandedOutAgain) {
     EXPECT_EQ(Buffer(*device, DType::float32, 990).data(), first);
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, BufferTest, testing::Values("reference", "cpu"));
+INSTANTIATE_TEST_SUITE_P(Devices, BufferTest, testing::ValuesIn(device_names()));
 
 }  // namespace
 }  // namespace expar

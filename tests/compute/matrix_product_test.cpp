@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "expar/compute/cpu_device.hpp"
+#include "support/devices.hpp"
 #include "support/random_rows.hpp"
 
 namespace expar {
@@ -49,8 +49,10 @@ Results multiply(Device& device, const Problem& problem, Write write = Write::as
     return results;
 }
 
-TEST(MatrixProduct, CpuGivesWhatTheReferenceGives) {
-    const auto cpu = make_cpu_device(2);
+class CpuMatrixProductTest : public InstructionSetTest {};
+
+TEST_P(CpuMatrixProductTest, GivesWhatTheReferenceGives) {
+    const auto cpu = make_cpu(2);
     const auto reference = make_reference_device();
     const std::vector<std::vector<int>> groups = {
         {0, 0}, {0, 1}, {0, 63}, {0, 64}, {0, 65}, {0, 0, 70}, {0, 5, 5, 69, 198}, {0, 200}};
@@ -68,10 +70,10 @@ TEST(MatrixProduct, CpuGivesWhatTheReferenceGives) {
 }
 
 // A row keeps its bits alone, among others, at another place, in another group and on other threads.
-TEST(MatrixProduct, CpuRowsAreIndependent) {
+TEST_P(CpuMatrixProductTest, RowsAreIndependent) {
     for (const auto& [inputs, outputs] : {std::pair{256, 512}, {33, 70}, {130, 64}, {512, 8}}) {
-        const auto one = make_cpu_device(1);
-        const auto two = make_cpu_device(2);
+        const auto one = make_cpu(1);
+        const auto two = make_cpu(2);
         const Matrix all = random_matrix(*one, DType::float32, 500, inputs, 1);
         const Matrix w = random_matrix(*one, DType::float32, outputs, inputs, 2);
         const Matrix transposed = random_matrix(*one, DType::float32, inputs, outputs, 3);
@@ -92,12 +94,12 @@ TEST(MatrixProduct, CpuRowsAreIndependent) {
     }
 }
 
-TEST(MatrixProduct, CpuBitsDoNotDependOnThreads) {
+TEST_P(CpuMatrixProductTest, BitsDoNotDependOnThreads) {
     const Problem problem{{0, 130, 130, 137, 500}, 200, 300};
-    const auto one = make_cpu_device(1);
+    const auto one = make_cpu(1);
     const Results expected = multiply(*one, problem, Write::add);
     for (const int threads : {2, 3, 5}) {
-        const auto several = make_cpu_device(threads);
+        const auto several = make_cpu(threads);
         const Results results = multiply(*several, problem, Write::add);
         EXPECT_TRUE(same_bits(results.y, expected.y));
         EXPECT_TRUE(same_bits(results.dx, expected.dx));
@@ -106,8 +108,8 @@ TEST(MatrixProduct, CpuBitsDoNotDependOnThreads) {
 }
 
 // Two calls on 128 and 72 rows add what one call on 200 adds: the second starts at a block's first row.
-TEST(MatrixProduct, CpuWeightGradientAddsBlocksInOrder) {
-    const auto device = make_cpu_device(2);
+TEST_P(CpuMatrixProductTest, WeightGradientAddsBlocksInOrder) {
+    const auto device = make_cpu(2);
     const Matrix x = random_matrix(*device, DType::float32, 200, 96, 1);
     const Matrix dy = random_matrix(*device, DType::float32, 200, 80, 2);
     Matrix at_once = zero_matrix(*device, DType::float32, 80, 96);
@@ -118,8 +120,8 @@ TEST(MatrixProduct, CpuWeightGradientAddsBlocksInOrder) {
     EXPECT_TRUE(same_bits(at_once, in_parts));
 }
 
-TEST(MatrixProduct, CpuReadsAndWritesColumnsOfWiderMatrices) {
-    const auto device = make_cpu_device(1);
+TEST_P(CpuMatrixProductTest, ReadsAndWritesColumnsOfWiderMatrices) {
+    const auto device = make_cpu(1);
     const Matrix wide = random_matrix(*device, DType::float32, 70, 100, 1);
     const Matrix w = random_matrix(*device, DType::float32, 24, 40, 2);
     Matrix narrow(*device, DType::float32, 70, 40), expected(*device, DType::float32, 70, 24);
@@ -132,6 +134,9 @@ TEST(MatrixProduct, CpuReadsAndWritesColumnsOfWiderMatrices) {
     EXPECT_EQ(element(y, 3, 12), 0);
     EXPECT_EQ(element(y, 3, 37), 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuMatrixProductTest, testing::ValuesIn(instruction_sets()),
+                         instruction_set_name);
 
 }  // namespace
 }  // namespace expar

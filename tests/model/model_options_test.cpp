@@ -61,6 +61,13 @@ TEST(ModelOptions, AnImpossibleShapeNamesFieldValueAndExpectation) {
               "model: capacity_factor is -1; expected a number of at least 0");
 }
 
+TEST(ModelOptions, AWidthBeyondAnIntIsRefused) {
+    EXPECT_EQ(complaint([](auto& o) { o.intermediate = 2000000000; }),
+              "model: top_k * intermediate is 4000000000; expected at most 2147483647");
+    EXPECT_EQ(complaint([](auto& o) { o.head_size = 1000000000; }),
+              "model: heads * head_size is 8000000000; expected at most 2147483647");
+}
+
 TEST(ModelOptions, EveryNumberAndNameIsJudged) {
     const std::vector<std::pair<const char*, std::function<void(ModelOptions&)>>> mistakes = {
         {"vocabulary", [](auto& o) { o.vocabulary = 0; }},

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "expar/base/matrix.hpp"
+#include "support/random_rows.hpp"
 
 namespace expar {
 
@@ -30,6 +30,14 @@ double gradient_error(Rows values, ConstRows gradient, Objective&& objective, in
         largest = std::max(largest, std::abs(numeric));
     }
     return error == 0 ? 0 : error / largest;
+}
+
+/// Σ a b over all elements: an objective whose gradient with respect to `a` is `b`.
+inline double inner_product(ConstRows a, ConstRows b) {
+    double sum = 0;
+    for (int r = 0; r < a.rows(); ++r)
+        for (int c = 0; c < a.cols(); ++c) sum += element(a, r, c) * element(b, r, c);
+    return sum;
 }
 
 }  // namespace expar

@@ -2,6 +2,8 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "expar/base/device.hpp"
 
@@ -17,10 +19,16 @@ struct CpuFeatures {
 };
 [[nodiscard]] CpuFeatures cpu_features();
 
-/// "2.6.3": the library that makes the matrix products of kernels/cpu.
-[[nodiscard]] std::string onednn_version();
+/// What kernels/cpu is compiled for.
+enum class InstructionSet { avx2, avx512 };
+[[nodiscard]] std::string_view name_of(InstructionSet set);
+/// Those that this processor has, the fastest first.
+[[nodiscard]] std::vector<InstructionSet> instruction_sets();
 
-/// The kernels of kernels/cpu, float32 alone, on `threads` threads. Throws UserError on a processor without AVX2.
+/// The kernels of kernels/cpu, float32 alone, on `threads` threads, for the fastest instruction set of this processor.
+/// Throws UserError on a processor without AVX2.
 [[nodiscard]] std::unique_ptr<Device> make_cpu_device(int threads);
+/// For one that is named; rows may differ in their last bits from those of another.
+[[nodiscard]] std::unique_ptr<Device> make_cpu_device(int threads, InstructionSet set);
 
 }  // namespace expar

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <iosfwd>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace expar {
+
+/// One comparison, as it stands in the JSON file.
+struct VerifyRow {
+    std::string case_name;
+    int ranks = 1;
+    int ep = 1;
+    int dp = 1;
+    int step = 0;
+    std::string reference;  ///< one_rank | float64 | transformers (golden files)
+    std::string quantity;
+    double max_abs_error = 0;
+    double max_rel_error = 0;  ///< max|Δ| / max|reference|
+    double tolerance = 0;      ///< on max_rel_error; 0: bits must be equal
+    bool bitwise = false;      ///< every bit was equal
+    long dropped = 0;
+    double clip_factor = 1;
+    double load_max_over_mean = 1;
+    std::string skipped;  ///< why there was nothing to compare; empty: there was
+    bool passed = false;
+};
+
+struct VerifyReport {
+    std::vector<VerifyRow> rows;
+
+    [[nodiscard]] bool passed() const;
+    [[nodiscard]] std::string json() const;
+    /// A line per case and layout, then every comparison that failed.
+    void print(std::ostream& out) const;
+};
+
+/// Fills the errors, `bitwise` and `passed` of a row from what was computed and what was expected.
+void compare(std::span<const float> tested, std::span<const float> reference, VerifyRow& row);
+void compare(std::span<const float> tested, std::span<const double> reference, VerifyRow& row);
+void compare(std::span<const double> tested, std::span<const double> reference, VerifyRow& row);
+
+}  // namespace expar

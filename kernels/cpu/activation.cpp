@@ -1,0 +1,88 @@
+#include "expar/compute/activation.hpp"
+
+#include "floats.hpp"
+#include "operations.hpp"
+
+namespace expar {
+namespace {
+
+constexpr long grain_floats = 1 << 12;  // an exponential costs about ten times a copy
+
+class CpuActivation final : public ActivationOperations {
+public:
+    explicit CpuActivation(CpuContext context) : threads_(context.threads), kernels_(context.kernels.activation) {}
+
+    void forward(Activation kind, ConstRows inner, Rows out, Stream&) const override {
+        const auto from = floats(inner);
+        const auto to = floats(out);
+        const auto curve = forward_curve(kind);
+        for_each_row(to.rows, to.cols, [&](long i) {
+            if (kind == Activation::swiglu)
+                kernels_.swiglu(from.row(i), from.row(i) + to.cols, to.row(i), to.cols);
+            else
+                curve(from.row(i), to.row(i), to.cols);
+        });
+    }
+
+    void backward(Activation kind, ConstRows inner, ConstRows d_out, Rows d_inner, Stream&) const override {
+        const auto from = floats(inner);
+        const auto gradient = floats(d_out);
+        const auto to = floats(d_inner);
+        const int width = gradient.cols;
+        const auto curve = backward_curve(kind);
+        for_each_row(gradient.rows, width, [&](long i) {
+            if (kind == Activation::swiglu)
+                kernels_.swiglu_backward(from.row(i), from.row(i) + width, gradient.row(i), to.row(i),
+                                         to.row(i) + width, width);
+            else
+                curve(from.row(i), gradient.row(i), to.row(i), width);
+        });
+    }
+
+private:
+    template <class Work>
+    void for_each_row(int rows, int cols, Work work) const {
+        threads_.for_each_range(rows, std::max(1L, grain_floats / std::max(1, cols)), [&](long first, long last) {
+            for (long i = first; i < last; ++i) work(i);
+        });
+    }
+
+    [[nodiscard]] ActivationKernels::Forward forward_curve(Activation kind) const {
+        switch (kind) {
+            case Activation::swiglu:
+                return nullptr;
+            case Activation::gelu:
+                return kernels_.gelu;
+            case Activation::gelu_tanh:
+                return kernels_.gelu_tanh;
+            case Activation::relu:
+                return kernels_.relu;
+        }
+        throw Error(concat("activation: unknown kind ", int(kind)));
+    }
+
+    [[nodiscard]] ActivationKernels::Backward backward_curve(Activation kind) const {
+        switch (kind) {
+            case Activation::swiglu:
+                return nullptr;
+            case Activation::gelu:
+                return kernels_.gelu_backward;
+            case Activation::gelu_tanh:
+                return kernels_.gelu_tanh_backward;
+            case Activation::relu:
+                return kernels_.relu_backward;
+        }
+        throw Error(concat("activation: unknown kind ", int(kind)));
+    }
+
+    const Threads& threads_;
+    const ActivationKernels& kernels_;
+};
+
+}  // namespace
+
+std::unique_ptr<ActivationOperations> make_cpu_activation(CpuContext context) {
+    return std::make_unique<CpuActivation>(context);
+}
+
+}  // namespace expar

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <immintrin.h>
+
+#include "../vector/lanes.hpp"
+
+namespace expar {
+
+/// 8 floats. Included by avx2/kernels.cpp alone.
+struct Avx2Vector {
+    static constexpr int width = 8;
+    static constexpr int tile_rows = 6;  // a product's tile: 12 sums, 2 vectors of b and one of a in 16 registers
+    static constexpr int tile_vectors = 2;
+
+    __m256 lanes;
+
+    static __m256i mask(FirstLanes first) {
+        return _mm256_cmpgt_epi32(_mm256_set1_epi32(first.count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    }
+
+    static Avx2Vector all(float value) { return {_mm256_set1_ps(value)}; }
+    static Avx2Vector load(const float* from, AllLanes = {}) { return {_mm256_loadu_ps(from)}; }
+    static Avx2Vector load(const float* from, FirstLanes first) { return {_mm256_maskload_ps(from, mask(first))}; }
+    void store(float* to, AllLanes = {}) const { _mm256_storeu_ps(to, lanes); }
+    void store(float* to, FirstLanes first) const { _mm256_maskstore_ps(to, mask(first), lanes); }
+};
+
+inline Avx2Vector operator+(Avx2Vector a, Avx2Vector b) {
+    return {_mm256_add_ps(a.lanes, b.lanes)};
+}
+inline Avx2Vector operator-(Avx2Vector a, Avx2Vector b) {
+    return {_mm256_sub_ps(a.lanes, b.lanes)};
+}
+inline Avx2Vector operator*(Avx2Vector a, Avx2Vector b) {
+    return {_mm256_mul_ps(a.lanes, b.lanes)};
+}
+inline Avx2Vector operator/(Avx2Vector a, Avx2Vector b) {
+    return {_mm256_div_ps(a.lanes, b.lanes)};
+}
+/// a b + c, rounded once
+inline Avx2Vector fma(Avx2Vector a, Avx2Vector b, Avx2Vector c) {
+    return {_mm256_fmadd_ps(a.lanes, b.lanes, c.lanes)};
+}
+// Where b is not a number, the result is b.
+inline Avx2Vector min(Avx2Vector a, Avx2Vector b) {
+    return {_mm256_min_ps(a.lanes, b.lanes)};
+}
+inline Avx2Vector max(Avx2Vector a, Avx2Vector b) {
+    return {_mm256_max_ps(a.lanes, b.lanes)};
+}
+inline Avx2Vector sqrt(Avx2Vector a) {
+    return {_mm256_sqrt_ps(a.lanes)};
+}
+inline Avx2Vector round(Avx2Vector a) {
+    return {_mm256_round_ps(a.lanes, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+inline Avx2Vector abs(Avx2Vector a) {
+    return {_mm256_andnot_ps(_mm256_set1_ps(-0.0F), a.lanes)};
+}
+/// The size of `a` with the sign of `sign`
+inline Avx2Vector with_sign(Avx2Vector a, Avx2Vector sign) {
+    return {_mm256_or_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0F), a.lanes),
+                         _mm256_and_ps(_mm256_set1_ps(-0.0F), sign.lanes))};
+}
+/// a < b ? yes : no
+inline Avx2Vector if_less(Avx2Vector a, Avx2Vector b, Avx2Vector yes, Avx2Vector no) {
+    return {_mm256_blendv_ps(no.lanes, yes.lanes, _mm256_cmp_ps(a.lanes, b.lanes, _CMP_LT_OQ))};
+}
+/// 2^n for whole n in -126 … 127
+inline Avx2Vector power_of_two(Avx2Vector n) {
+    const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n.lanes), _mm256_set1_epi32(127));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(biased, 23))};
+}
+/// The lanes that are touched as they are, `other` in those that are not
+inline Avx2Vector or_else(Avx2Vector a, AllLanes, Avx2Vector) {
+    return a;
+}
+inline Avx2Vector or_else(Avx2Vector a, FirstLanes first, Avx2Vector other) {
+    return {_mm256_blendv_ps(other.lanes, a.lanes, _mm256_castsi256_ps(Avx2Vector::mask(first)))};
+}
+inline float sum(Avx2Vector a) {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a.lanes), _mm256_extractf128_ps(a.lanes, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline float largest(Avx2Vector a) {
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a.lanes), _mm256_extractf128_ps(a.lanes, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+/// Σ a² in float64.
+inline double sum_of_squares(Avx2Vector a) {
+    const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(a.lanes));
+    const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(a.lanes, 1));
+    const __m256d four = _mm256_fmadd_pd(low, low, _mm256_mul_pd(high, high));
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+}  // namespace expar

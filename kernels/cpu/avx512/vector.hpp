@@ -1,0 +1,93 @@
+#pragma once
+
+#include <immintrin.h>
+
+#include "../vector/lanes.hpp"
+
+namespace expar {
+
+/// 16 floats. Included by avx512/kernels.cpp alone.
+struct Avx512Vector {
+    static constexpr int width = 16;
+    static constexpr int tile_rows = 14;  // a product's tile: 28 sums, 2 vectors of b and one of a in 32 registers
+    static constexpr int tile_vectors = 2;
+
+    __m512 lanes;
+
+    static __mmask16 mask(FirstLanes first) { return __mmask16((1U << first.count) - 1U); }
+
+    static Avx512Vector all(float value) { return {_mm512_set1_ps(value)}; }
+    static Avx512Vector load(const float* from, AllLanes = {}) { return {_mm512_loadu_ps(from)}; }
+    static Avx512Vector load(const float* from, FirstLanes first) { return {_mm512_maskz_loadu_ps(mask(first), from)}; }
+    void store(float* to, AllLanes = {}) const { _mm512_storeu_ps(to, lanes); }
+    void store(float* to, FirstLanes first) const { _mm512_mask_storeu_ps(to, mask(first), lanes); }
+};
+
+inline Avx512Vector operator+(Avx512Vector a, Avx512Vector b) {
+    return {_mm512_add_ps(a.lanes, b.lanes)};
+}
+inline Avx512Vector operator-(Avx512Vector a, Avx512Vector b) {
+    return {_mm512_sub_ps(a.lanes, b.lanes)};
+}
+inline Avx512Vector operator*(Avx512Vector a, Avx512Vector b) {
+    return {_mm512_mul_ps(a.lanes, b.lanes)};
+}
+inline Avx512Vector operator/(Avx512Vector a, Avx512Vector b) {
+    return {_mm512_div_ps(a.lanes, b.lanes)};
+}
+/// a b + c, rounded once
+inline Avx512Vector fma(Avx512Vector a, Avx512Vector b, Avx512Vector c) {
+    return {_mm512_fmadd_ps(a.lanes, b.lanes, c.lanes)};
+}
+// Where b is not a number, the result is b.
+inline Avx512Vector min(Avx512Vector a, Avx512Vector b) {
+    return {_mm512_min_ps(a.lanes, b.lanes)};
+}
+inline Avx512Vector max(Avx512Vector a, Avx512Vector b) {
+    return {_mm512_max_ps(a.lanes, b.lanes)};
+}
+inline Avx512Vector sqrt(Avx512Vector a) {
+    return {_mm512_sqrt_ps(a.lanes)};
+}
+inline Avx512Vector round(Avx512Vector a) {
+    return {_mm512_roundscale_ps(a.lanes, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+inline Avx512Vector abs(Avx512Vector a) {
+    return {_mm512_abs_ps(a.lanes)};
+}
+/// The size of `a` with the sign of `sign`
+inline Avx512Vector with_sign(Avx512Vector a, Avx512Vector sign) {
+    return {_mm512_or_ps(_mm512_andnot_ps(_mm512_set1_ps(-0.0F), a.lanes),
+                         _mm512_and_ps(_mm512_set1_ps(-0.0F), sign.lanes))};
+}
+/// a < b ? yes : no
+inline Avx512Vector if_less(Avx512Vector a, Avx512Vector b, Avx512Vector yes, Avx512Vector no) {
+    return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.lanes, b.lanes, _CMP_LT_OQ), no.lanes, yes.lanes)};
+}
+/// 2^n for whole n in -126 … 127
+inline Avx512Vector power_of_two(Avx512Vector n) {
+    const __m512i biased = _mm512_add_epi32(_mm512_cvtps_epi32(n.lanes), _mm512_set1_epi32(127));
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(biased, 23))};
+}
+/// The lanes that are touched as they are, `other` in those that are not
+inline Avx512Vector or_else(Avx512Vector a, AllLanes, Avx512Vector) {
+    return a;
+}
+inline Avx512Vector or_else(Avx512Vector a, FirstLanes first, Avx512Vector other) {
+    return {_mm512_mask_blend_ps(Avx512Vector::mask(first), other.lanes, a.lanes)};
+}
+inline float sum(Avx512Vector a) {
+    return _mm512_reduce_add_ps(a.lanes);
+}
+inline float largest(Avx512Vector a) {
+    return _mm512_reduce_max_ps(a.lanes);
+}
+
+/// Σ a² in float64.
+inline double sum_of_squares(Avx512Vector a) {
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(a.lanes));
+    const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a.lanes, 1));
+    return _mm512_reduce_add_pd(_mm512_fmadd_pd(low, low, _mm512_mul_pd(high, high)));
+}
+
+}  // namespace expar

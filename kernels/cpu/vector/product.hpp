@@ -1,0 +1,189 @@
+#pragma once
+
+#include <xmmintrin.h>
+
+#include "../vector_kernels.hpp"
+#include "lanes.hpp"
+
+namespace expar {
+
+template <class Vector>
+constexpr int panel_columns = (Vector::width * Vector::tile_vectors);
+
+constexpr int depth_step = 4;  // columns of a between two tests for the end
+
+/// a as [rows, depth], read through a pointer to every third row: base + {0, 1, 2} strides are addresses of one
+/// instruction, where a register per row would leave none.
+template <int rows>
+class PlainFactors {
+public:
+    [[gnu::always_inline]] PlainFactors(const float* a, long stride) : stride_(stride) {
+#pragma GCC unroll 8
+        for (int i = 0; i < pointers; ++i) base_[i] = a + 3 * i * stride;
+    }
+    [[gnu::always_inline]] float at(int row, int depth) const {
+        return base_[row / 3][row % 3 * stride_ + depth];
+    }
+    [[gnu::always_inline]] void advance(int depth) {
+#pragma GCC unroll 8
+        for (const float*& pointer : base_) pointer += depth;
+    }
+
+private:
+    static constexpr int pointers = (rows + 2) / 3;
+    const float* base_[pointers];
+    long stride_;
+};
+
+/// a as [depth, rows], read through a pointer for each of the columns of one step.
+template <int rows>
+class TransposedFactors {
+public:
+    [[gnu::always_inline]] TransposedFactors(const float* a, long stride) : stride_(stride) {
+#pragma GCC unroll 8
+        for (int depth = 0; depth < depth_step; ++depth) base_[depth] = a + depth * stride;
+    }
+    [[gnu::always_inline]] float at(int row, int depth) const {
+        return base_[depth][row];
+    }
+    [[gnu::always_inline]] void advance(int depth) {
+#pragma GCC unroll 8
+        for (const float*& pointer : base_) pointer += depth * stride_;
+    }
+
+private:
+    const float* base_[depth_step];
+    long stride_;
+};
+
+/// sums += a's column `depth` times b's row `depth`.
+template <class Vector, int rows, class Factors>
+[[gnu::always_inline]] inline void add_outer_product(Vector (&sums)[rows][Vector::tile_vectors], const Factors& a,
+                                                     const float* b, int depth) {
+    constexpr int vectors = Vector::tile_vectors;
+    Vector column[vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) column[v] = Vector::load(b + depth * panel_columns<Vector> + v * Vector::width);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) {
+        const Vector factor = Vector::all(a.at(r, depth));
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) sums[r][v] = fma(factor, column[v], sums[r][v]);
+    }
+}
+
+template <class Vector, class Lanes>
+[[gnu::always_inline]] inline void write_sums(Vector sums, bool add, float* to, Lanes lanes) {
+    (add ? Vector::load(to, lanes) + sums : sums).store(to, lanes);
+}
+
+/// `rows` rows of c, whose sums stay in registers over the whole depth.
+template <class Vector, int rows, template <int> class Factors>
+void multiply_tile(const PanelProduct& p, const float* a, float* c) {
+    constexpr int vectors = Vector::tile_vectors;
+    Vector sums[rows][vectors];
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) sums[r][v] = Vector::all(0);
+    if (p.add)  // so that what is there arrives while the sums are made
+        for (int r = 0; r < rows; ++r)
+            for (int v = 0; v < vectors; ++v) __builtin_prefetch(c + r * p.c_stride + v * Vector::width, 1);
+    Factors<rows> factors(a, p.a_stride);
+    const float* b = p.b;
+    int left = p.depth;
+    for (; left >= depth_step; left -= depth_step) {
+#pragma GCC unroll 4
+        for (int depth = 0; depth < depth_step; ++depth) add_outer_product<Vector, rows>(sums, factors, b, depth);
+        factors.advance(depth_step);
+        b += depth_step * panel_columns<Vector>;
+    }
+    for (; left > 0; --left) {
+        add_outer_product<Vector, rows>(sums, factors, b, 0);
+        factors.advance(1);
+        b += panel_columns<Vector>;
+    }
+    if (p.columns == panel_columns<Vector>) {
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; ++v)
+                write_sums(sums[r][v], p.add, c + r * p.c_stride + v * Vector::width, AllLanes{});
+        return;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) {
+            const int columns = p.columns - v * Vector::width;
+            const FirstLanes lanes{columns < Vector::width ? columns : Vector::width};
+            if (columns > 0) write_sums(sums[r][v], p.add, c + r * p.c_stride + v * Vector::width, lanes);
+        }
+}
+
+template <class Vector, int rows, template <int> class Factors>
+[[gnu::always_inline]] inline void choose_tile(int wanted, const PanelProduct& p, const float* a, float* c) {
+    if (wanted == rows) return multiply_tile<Vector, rows, Factors>(p, a, c);
+    if constexpr (rows > 1) choose_tile<Vector, rows - 1, Factors>(wanted, p, a, c);
+}
+
+// Tiles of about equal height: a low one would wait for its own sums.
+template <class Vector>
+void multiply_panel(const PanelProduct& p) {
+    const int tiles = (p.rows + Vector::tile_rows - 1) / Vector::tile_rows;
+    for (int tile = 0; tile < tiles; ++tile) {
+        const int first = int(long(p.rows) * tile / tiles);
+        const int rows = int(long(p.rows) * (tile + 1) / tiles) - first;
+        float* c = p.c + first * p.c_stride;
+        if (p.a_transposed)
+            choose_tile<Vector, Vector::tile_rows, TransposedFactors>(rows, p, p.a + first, c);
+        else
+            choose_tile<Vector, Vector::tile_rows, PlainFactors>(rows, p, p.a + first * p.a_stride, c);
+    }
+}
+
+/// out[c][r] = in[r][c] of four rows and columns.
+template <class Vector>
+[[gnu::always_inline]] inline void transpose_four(const float* in, long in_stride, float* out, long out_stride) {
+    const __m128 a = _mm_loadu_ps(in), b = _mm_loadu_ps(in + in_stride);
+    const __m128 c = _mm_loadu_ps(in + 2 * in_stride), d = _mm_loadu_ps(in + 3 * in_stride);
+    const __m128 ab_low = _mm_unpacklo_ps(a, b), ab_high = _mm_unpackhi_ps(a, b);
+    const __m128 cd_low = _mm_unpacklo_ps(c, d), cd_high = _mm_unpackhi_ps(c, d);
+    _mm_storeu_ps(out, _mm_movelh_ps(ab_low, cd_low));
+    _mm_storeu_ps(out + out_stride, _mm_movehl_ps(cd_low, ab_low));
+    _mm_storeu_ps(out + 2 * out_stride, _mm_movelh_ps(ab_high, cd_high));
+    _mm_storeu_ps(out + 3 * out_stride, _mm_movehl_ps(cd_high, ab_high));
+}
+
+// In strips of a cache line of every row, so that each is read once.
+template <class Vector>
+void pack_transposed_panel(const float* in, long stride, int rows, int depth, float* out) {
+    constexpr int columns = panel_columns<Vector>, strip = 16, four = 4;
+    const int whole_depth = depth / four * four, whole_rows = rows / four * four;
+    for (int first = 0; first < whole_depth; first += strip)
+        for (int r = 0; r < whole_rows; r += four)
+            for (int d = first; d < first + strip && d < whole_depth; d += four)
+                transpose_four<Vector>(in + r * stride + d, stride, out + long(d) * columns + r, columns);
+    for (int d = 0; d < depth; ++d) {
+        float* row = out + long(d) * columns;
+        for (int r = d < whole_depth ? whole_rows : 0; r < rows; ++r) row[r] = in[r * stride + d];
+        for (int r = rows; r < columns; ++r) row[r] = 0;
+    }
+}
+
+template <class Vector>
+void pack_panel(const float* in, long stride, int depth, int columns, float* out) {
+    for (int d = 0; d < depth; ++d) {
+        float* row = out + long(d) * panel_columns<Vector>;
+        if (columns < panel_columns<Vector>)
+            for (int v = 0; v < Vector::tile_vectors; ++v) Vector::all(0).store(row + v * Vector::width);
+        for_each_vector<Vector>(
+            columns, [=](long i, auto lanes) { Vector::load(in + d * stride + i, lanes).store(row + i, lanes); });
+    }
+}
+
+template <class Vector>
+constexpr ProductKernels product_kernels = {panel_columns<Vector>, multiply_panel<Vector>,
+                                            pack_transposed_panel<Vector>, pack_panel<Vector>};
+
+}  // namespace expar

@@ -1,0 +1,41 @@
+#pragma once
+
+#include "../vector_kernels.hpp"
+#include "math.hpp"
+
+namespace expar {
+
+template <class Vector>
+float largest_of(const float* in, long count) {
+    const Vector lowest = Vector::all(-__builtin_inff());
+    Vector found = lowest;
+    for_each_vector<Vector>(
+        count, [&](long i, auto lanes) { found = max(found, or_else(Vector::load(in + i, lanes), lanes, lowest)); });
+    return largest(found);
+}
+
+template <class Vector>
+float exponentials_of(float scale, float shift, const float* in, float* out, long count) {
+    const Vector zero = Vector::all(0);
+    Vector total = zero;
+    for_each_vector<Vector>(count, [&](long i, auto lanes) {
+        const Vector value = exp(fma(Vector::all(scale), Vector::load(in + i, lanes), Vector::all(-shift)));
+        value.store(out + i, lanes);
+        total = total + or_else(value, lanes, zero);
+    });
+    return sum(total);
+}
+
+template <class Vector>
+void softmax_backward(float scale, float mean, const float* probability, float* d_probability, long count) {
+    for_each_vector<Vector>(count, [=](long i, auto lanes) {
+        const Vector scaled = Vector::all(scale) * Vector::load(probability + i, lanes);
+        const Vector difference = Vector::load(d_probability + i, lanes) - Vector::all(mean);
+        (scaled * difference).store(d_probability + i, lanes);
+    });
+}
+
+template <class Vector>
+constexpr SoftmaxKernels softmax_kernels = {largest_of<Vector>, exponentials_of<Vector>, softmax_backward<Vector>};
+
+}  // namespace expar

@@ -1,0 +1,107 @@
+#pragma once
+
+namespace expar {
+
+// The inner loops of kernels/cpu, over one row or one run of elements each, for one instruction set. The loops are
+// templates in vector/, compiled once in avx2/ and once in avx512/ for that folder's vector type. Those two files
+// include nothing of the standard library: an inline function of it, compiled there, could replace everyone's.
+
+struct RowKernels {
+    void (*scale)(float factor, const float* in, float* out, long count);       ///< out = factor in
+    void (*add_scaled)(float factor, const float* in, float* out, long count);  ///< out = fma(factor, in, out)
+    void (*add)(const float* in, float* out, long count);                       ///< out += in
+    /// out = Σ_j weights[j] rows[j], by fma from 0, j ascending
+    void (*weighted_sum)(const float* const* rows, const float* weights, int terms, float* out, long count);
+    float (*dot)(const float* a, const float* b, long count);
+    void (*sigmoid)(const float* in, float* out, long count);
+};
+
+/// Of `count` elements. The two-column forms are SwiGLU's: gate and value.
+struct ActivationKernels {
+    using Forward = void (*)(const float* in, float* out, long count);
+    using Backward = void (*)(const float* in, const float* d_out, float* d_in, long count);
+
+    void (*swiglu)(const float* gate, const float* up, float* out, long count);
+    void (*swiglu_backward)(const float* gate, const float* up, const float* d_out, float* d_gate, float* d_up,
+                            long count);
+    Forward gelu, gelu_tanh, relu;
+    Backward gelu_backward, gelu_tanh_backward, relu_backward;
+};
+
+struct NormKernels {
+    /// out = in · scale · weight
+    void (*apply)(float scale, const float* in, const float* weight, float* out, long count);
+    /// Σ a b c
+    float (*dot3)(const float* a, const float* b, const float* c, long count);
+    /// dx = a weight dy - b x
+    void (*backward)(float a, float b, const float* x, const float* weight, const float* dy, float* dx, long count);
+    /// As backward, added to dx
+    void (*add_backward)(float a, float b, const float* x, const float* weight, const float* dy, float* dx, long count);
+    /// d_weight += scale x dy
+    void (*add_weight_gradient)(float scale, const float* x, const float* dy, float* d_weight, long count);
+};
+
+struct SoftmaxKernels {
+    float (*largest)(const float* in, long count);  ///< -infinity when there is none
+    /// out = e^(scale in - shift); returns its sum
+    float (*exponentials)(float scale, float shift, const float* in, float* out, long count);
+    /// d_scores = probability (d_probability - mean) scale, in place of d_probability
+    void (*backward)(float scale, float mean, const float* probability, float* d_probability, long count);
+};
+
+struct RotationKernels {
+    /// In each of `count` heads of 2 half columns, (a, b) = (a cosine - b d sine, b cosine + a d sine) for the pairs
+    /// (i, i + half); cosine, sine [half]
+    void (*rotate)(const float* cosine, const float* sine, float direction, float* heads, int count, int half);
+};
+
+struct AdamWFactors {
+    float gradient_scale, beta1, beta2, one_minus_beta1, one_minus_beta2;
+    float inverse_correction1, inverse_correction2, epsilon;
+    float learning_rate, weight_decay;
+};
+
+struct UpdateKernels {
+    void (*adamw)(const AdamWFactors& factors, const float* gradient, float* value, float* moment1, float* moment2,
+                  long count);
+    /// value -= rate (scale gradient + decay value)
+    void (*sgd)(float rate, float scale, float decay, const float* gradient, float* value, long count);
+    double (*sum_of_squares)(const float* in, long count);  ///< in float64
+};
+
+/// c (+)= a b for a narrow panel of columns. Every element of c is one chain of fma over the depth, ascending from 0:
+/// its bits depend on its row of a and its column of b alone.
+struct PanelProduct {
+    int rows, columns, depth;  ///< columns <= panel_columns
+    const float* a;            ///< [rows, depth], or [depth, rows] when transposed
+    long a_stride;
+    bool a_transposed;
+    const float* b;  ///< [depth, panel_columns], packed
+    float* c;        ///< [rows, columns]
+    long c_stride;
+    bool add;
+};
+
+struct ProductKernels {
+    int panel_columns;
+    void (*multiply)(const PanelProduct& product);
+    /// out[d][r] = in[r][d] of `rows` <= panel_columns rows and `depth` columns, zeros up to panel_columns
+    void (*pack_transposed)(const float* in, long stride, int rows, int depth, float* out);
+    /// out[d][c] = in[d][c] of `depth` rows and `columns` <= panel_columns, zeros up to panel_columns
+    void (*pack)(const float* in, long stride, int depth, int columns, float* out);
+};
+
+struct VectorKernels {
+    RowKernels rows;
+    ActivationKernels activation;
+    NormKernels norm;
+    SoftmaxKernels softmax;
+    RotationKernels rotation;
+    UpdateKernels update;
+    ProductKernels product;
+};
+
+extern const VectorKernels avx2_kernels;
+extern const VectorKernels avx512_kernels;
+
+}  // namespace expar

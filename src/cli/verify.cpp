@@ -1,0 +1,74 @@
+#include "expar/verify/verify.hpp"
+
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "expar/comm/verdict.hpp"
+#include "expar/compute/cpu_device.hpp"
+#include "expar/verify/golden_check.hpp"
+#include "subcommands.hpp"
+
+namespace expar::cli {
+namespace {
+
+struct VerifyCommand {
+    std::string json;
+    std::vector<std::string> golden;
+    int threads = 1;
+};
+
+VerifyReport check_golden(const VerifyCommand& command, const Communicator& world) {
+    VerifyReport all;
+    const auto cpu = make_cpu_device(command.threads);
+    const auto reference = make_reference_device();
+    for (const std::string& file : command.golden) {
+        const GoldenBlock golden = read_golden(file, world);
+        if (world.rank() == 0)
+            std::cout << file << ": " << golden.model << " by transformers " << golden.transformers_version
+                      << ", torch " << golden.torch_version << ": " << golden.tokens << " tokens, hidden "
+                      << golden.hidden << ", " << golden.experts << " experts of width " << golden.intermediate
+                      << ", top-" << golden.top_k << "\n";
+        for (const auto& [dtype, device] : {std::pair{DType::float64, reference.get()}, {DType::float32, cpu.get()}}) {
+            const VerifyReport report = verify_golden(golden, golden.model, dtype, *device, world);
+            all.rows.insert(all.rows.end(), report.rows.begin(), report.rows.end());
+        }
+    }
+    return all;
+}
+
+VerifyReport check_training(const VerifyCommand& command, const Communicator& world) {
+    const auto device = make_cpu_device(command.threads);
+    return verify_training(*device, world, [](const std::string& what) { std::cerr << "verify: " << what << "\n"; });
+}
+
+int run_verify(const VerifyCommand& command, const Communicator& world) {
+    const VerifyReport report = command.golden.empty() ? check_training(command, world) : check_golden(command, world);
+    if (world.rank() == 0) {
+        report.print(std::cout);
+        std::cout << (report.passed() ? "verify: passed" : "verify: FAILED") << ", " << report.rows.size()
+                  << " comparisons on " << world.size() << " ranks\n"
+                  << std::flush;
+    }
+    if (!command.json.empty()) throw_together(world, world.rank() == 0 ? write_text(command.json, report.json()) : "");
+    return report.passed() ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+}  // namespace
+
+Runner add_verify(CLI::App& command) {
+    auto options = std::make_shared<VerifyCommand>();
+    command.add_option("--json", options->json, "write every comparison to this file");
+    command
+        .add_option("--golden", options->golden,
+                    "compare the MoE layer with these files of scripts/reference/make_golden.py instead")
+        ->expected(1, -1);
+    command.add_option("--threads", options->threads, "threads of a rank")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
+    return [options](const Communicator& world) { return run_verify(*options, world); };
+}
+
+}  // namespace expar::cli

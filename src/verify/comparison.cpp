@@ -1,0 +1,241 @@
+#include "expar/verify/comparison.hpp"
+
+#include <algorithm>
+
+#include "expar/base/random.hpp"
+#include "expar/train/schedule.hpp"
+#include "expar/verify/plain_model.hpp"
+#include "expar/verify/plain_optimizer.hpp"
+
+namespace expar {
+namespace {
+
+// Sums of float32 in another order: each product of these small models adds some 60 terms, whose rounding (6e-8 each)
+// grows with the root of their number and passes through about ten layers of products: 1e-6 is seen.
+constexpr double rounding = 1e-5;
+// Of the largest change. AdamW divides by |g| + epsilon, so that an element whose gradient is far below the largest
+// keeps an error of rounding · largest gradient / epsilon; the cases have epsilon 1e-6 and gradients below 1.
+constexpr double change = 0.01;
+constexpr double bits = 0;
+
+bool is_router(const std::string& name) {
+    return name.find(".router.") != std::string::npos;
+}
+bool is_expert(const std::string& name) {
+    return name.find(".experts.") != std::string::npos;
+}
+
+// The tensors of one kind, one after the other, in the order of their names.
+template <class Map, class Of>
+auto joined(const Map& tensors, const Of& of) {
+    typename Map::mapped_type all;
+    for (const auto& [name, values] : tensors)
+        if (of(name)) all.insert(all.end(), values.begin(), values.end());
+    return all;
+}
+
+template <class Pass, class Member>
+auto joined_passes(const std::vector<Pass>& passes, Member member) {
+    std::remove_cvref_t<decltype(passes.front().*member)> all;
+    for (const Pass& pass : passes) all.insert(all.end(), (pass.*member).begin(), (pass.*member).end());
+    return all;
+}
+
+PlainWeights plain(const Tensors& tensors) {
+    PlainWeights result;
+    for (const auto& [name, values] : tensors) result[name].assign(values.begin(), values.end());
+    return result;
+}
+
+// What the tested side adds to the logits, drawn again from its description.
+std::vector<std::vector<double>> noise_of(const ModelOptions& model, const TrainOptions& train, int step,
+                                          std::int64_t first_token, int tokens) {
+    std::vector<std::vector<double>> noise;
+    for (int layer = 0; layer < model.layers && model.router_noise > 0; ++layer) {
+        if (!model.is_moe(layer)) continue;
+        const RandomField random(train.seed, Purpose::router_noise, std::uint32_t(layer), std::uint32_t(step));
+        auto& drawn = noise.emplace_back();
+        for (std::int64_t i = 0; i < std::int64_t(tokens) * model.experts; ++i)
+            drawn.push_back(model.router_noise * random.normal(std::uint64_t(first_token * model.experts + i)));
+    }
+    return noise;
+}
+
+PlainBatch plain(const MicroBatch& batch, const StepRecord::Pass& pass) {
+    PlainBatch result;
+    result.tokens = batch.tokens;
+    result.targets = batch.targets;
+    result.offsets = batch.offsets;
+    result.rank_offsets = {0};
+    for (const int tokens : pass.tokens_of_rank) result.rank_offsets.push_back(result.rank_offsets.back() + tokens);
+    result.choices = pass.choices;
+    return result;
+}
+
+PlainOptimizer plain(const TrainOptions& train, int step) {
+    return {.kind = train.optimizer,
+            .learning_rate = learning_rate_at(step, train),
+            .router_scale = train.router_learning_rate_scale,
+            .beta1 = train.beta1,
+            .beta2 = train.beta2,
+            .epsilon = train.epsilon,
+            .weight_decay = train.weight_decay,
+            .clip = train.clip};
+}
+
+}  // namespace
+
+Comparison::Comparison(const VerifyCase& verify_case, const Layout& layout, const StartingPoint& start,
+                       const StepRecord& tested, VerifyReport& report)
+    : case_(verify_case), layout_(layout), start_(start), tested_(tested), report_(report) {}
+
+VerifyRow Comparison::row(const std::string& reference, const std::string& quantity, double tolerance) const {
+    VerifyRow row;
+    row.case_name = case_.name;
+    row.ranks = layout_.ranks();
+    row.ep = layout_.ep();
+    row.dp = layout_.dp();
+    row.step = tested_.report.step;
+    row.reference = reference;
+    row.quantity = quantity;
+    row.tolerance = tolerance;
+    row.dropped = long(tested_.report.dropped);
+    row.clip_factor = tested_.report.clip_factor;
+    row.load_max_over_mean = tested_.report.load_max_over_mean;
+    return row;
+}
+
+void Comparison::skip(const std::string& reference, const std::string& reason) const {
+    VerifyRow skipped = row(reference, "all", 0);
+    skipped.skipped = reason;
+    skipped.passed = true;
+    report_.rows.push_back(skipped);
+}
+
+void Comparison::acted() const {
+    std::vector<int> tokens_of_rank(layout_.ranks());
+    for (const auto& pass : tested_.passes)
+        for (int rank = 0; rank < layout_.ranks(); ++rank) tokens_of_rank[rank] += pass.tokens_of_rank[rank];
+    VerifyRow acted = row("one_rank", "feature", 0);
+    acted.skipped = case_.did_not_act(tested_.report, layout_, tokens_of_rank);
+    if (case_.feature == Feature::shared_expert) {
+        const auto shared = joined(tested_.gradients, [](const auto& n) { return n.find(".shared.") != n.npos; });
+        if (std::ranges::all_of(shared, [](float g) { return g == 0; }))
+            acted.skipped = "the shared expert learned nothing";
+    }
+    acted.passed = acted.bitwise = acted.skipped.empty();
+    report_.rows.push_back(acted);
+}
+
+void Comparison::copies(int differing) const {
+    VerifyRow equal = row("one_rank", "copies", bits);
+    equal.max_abs_error = differing;
+    equal.passed = equal.bitwise = differing == 0;
+    report_.rows.push_back(equal);
+}
+
+void Comparison::scalar(const std::string& reference, const std::string& quantity, double tested,
+                        double expected) const {
+    VerifyRow compared = row(reference, quantity, rounding);
+    compare(std::span<const double>(&tested, 1), std::span<const double>(&expected, 1), compared);
+    report_.rows.push_back(compared);
+}
+
+template <class Reference>
+void Comparison::tensors(const std::string& reference, const Tensors& tested, const Reference& expected,
+                         bool expert_bits) const {
+    const auto add = [&](const std::string& quantity, double tolerance, const auto& of) {
+        VerifyRow compared = row(reference, quantity, tolerance);
+        const auto ours = joined(tested, of);
+        const auto theirs = joined(expected, of);
+        compare(std::span<const float>(ours), std::span(theirs.data(), theirs.size()), compared);
+        report_.rows.push_back(compared);
+    };
+    add("router_gradient", rounding, is_router);
+    add("expert_gradient", expert_bits ? bits : rounding, is_expert);
+    add("dense_gradient", rounding, [](const std::string& name) { return !is_router(name) && !is_expert(name); });
+}
+
+// The change of the weights rather than the weights, so that the error is seen beside the learning rate.
+template <class Reference>
+void Comparison::changes(const std::string& reference, const Reference& expected) const {
+    std::vector<double> tested_change, expected_change;
+    for (const auto& [name, before] : start_.values)
+        for (std::size_t i = 0; i < before.size(); ++i) {
+            tested_change.push_back(double(tested_.values.at(name)[i]) - before[i]);
+            expected_change.push_back(double(expected.at(name)[i]) - before[i]);
+        }
+    VerifyRow compared = row(reference, "weights", change);
+    compare(std::span<const double>(tested_change), std::span<const double>(expected_change), compared);
+    report_.rows.push_back(compared);
+}
+
+void Comparison::with_one_rank(const StepRecord& alone) const {
+    using Pass = StepRecord::Pass;
+    const bool exact = case_.train.combine == "exact";
+    const auto rows = [&](const std::string& quantity, auto member) {
+        VerifyRow compared = row("one_rank", quantity, exact ? bits : rounding);
+        const auto ours = joined_passes(tested_.passes, member);
+        const auto theirs = joined_passes(alone.passes, member);
+        compare(std::span<const float>(ours), std::span<const float>(theirs), compared);
+        report_.rows.push_back(compared);
+    };
+    rows("output", &Pass::logits);
+    rows("input_gradient", &Pass::d_embedded);
+    scalar("one_rank", "loss", tested_.report.loss, alone.report.loss);
+    scalar("one_rank", "balance_loss", tested_.report.balance_loss, alone.report.balance_loss);
+    tensors("one_rank", tested_.gradients, alone.gradients, exact && layout_.dp() == 1);
+    scalar("one_rank", "clip_norm", tested_.report.norm.total(), alone.report.norm.total());
+    changes("one_rank", alone.values);
+}
+
+void Comparison::with_float64(const std::vector<MicroBatch>& batches) const {
+    const ModelOptions model = case_.model.resolved();
+    std::vector<PlainBatch> plain_batches;
+    std::int64_t first_token = 0;
+    for (std::size_t m = 0; m < batches.size(); ++m) {
+        const int tokens = batches[m].token_count();
+        plain_batches.push_back(plain(batches[m], tested_.passes[m]));
+        plain_batches.back().noise = noise_of(model, case_.train, tested_.report.step, first_token, tokens);
+        first_token += tokens;
+    }
+    const PlainState before{plain(start_.values), plain(start_.moment1), plain(start_.moment2)};
+    const PlainResult expected = plain_step(model, before.weights, plain_batches);
+
+    double shortfall = 0;
+    int misplaced = 0;
+    for (std::size_t m = 0; m < batches.size(); ++m)
+        for (std::size_t l = 0; l < expected.micro_batches[m].routings.size(); ++l) {
+            const PlainRouting& routing = expected.micro_batches[m].routings[l];
+            const auto& kept = tested_.passes[m].kept[l];
+            shortfall = std::max(shortfall, plain_shortfall(model, routing.logits, tested_.passes[m].choices[l]));
+            for (std::size_t i = 0; i < kept.size(); ++i) misplaced += kept[i] != routing.kept[i];
+        }
+    // Logits are a few units in size here: a choice may be wrong where two are equal but for rounding.
+    VerifyRow choices = row("float64", "choices", rounding);
+    choices.max_abs_error = choices.max_rel_error = shortfall;
+    choices.passed = shortfall <= rounding;
+    report_.rows.push_back(choices);
+    VerifyRow kept = row("float64", "kept", bits);
+    kept.max_abs_error = misplaced;
+    kept.passed = kept.bitwise = misplaced == 0;
+    report_.rows.push_back(kept);
+
+    const auto rows = [&](const std::string& quantity, auto member, auto reference_member) {
+        VerifyRow compared = row("float64", quantity, rounding);
+        const auto ours = joined_passes(tested_.passes, member);
+        const auto theirs = joined_passes(expected.micro_batches, reference_member);
+        compare(std::span<const float>(ours), std::span<const double>(theirs), compared);
+        report_.rows.push_back(compared);
+    };
+    rows("output", &StepRecord::Pass::logits, &PlainMicroBatch::logits);
+    rows("input_gradient", &StepRecord::Pass::d_embedded, &PlainMicroBatch::d_embedded);
+    scalar("float64", "loss", tested_.report.loss, expected.loss);
+    scalar("float64", "balance_loss", tested_.report.balance_loss, expected.balance_loss);
+    tensors("float64", tested_.gradients, expected.gradients, false);
+    scalar("float64", "clip_norm", tested_.report.norm.total(), expected.gradient_norm);
+    const int step = tested_.report.step;
+    changes("float64", plain_update(plain(case_.train, step), step, before, expected.gradients).weights);
+}
+
+}  // namespace expar

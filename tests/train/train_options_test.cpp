@@ -1,0 +1,41 @@
+#include "expar/train/train_options.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "expar/base/error.hpp"
+
+namespace expar {
+namespace {
+
+TEST(TrainOptions, AcceptsItsDefaultsAtAnyRankCount) {
+    for (const int ranks : {1, 2, 3, 8}) EXPECT_NO_THROW(TrainOptions().validate(ranks));
+}
+
+TEST(TrainOptions, NamesFieldValueAndWhatWasExpected) {
+    const auto refusal = [](const std::function<void(TrainOptions&)>& spoil) -> std::string {
+        TrainOptions options;
+        spoil(options);
+        try {
+            options.validate(4);
+        } catch (const UserError& error) {
+            return error.what();
+        }
+        return "accepted";
+    };
+    EXPECT_EQ(refusal([](auto& o) { o.batch = 0; }), "batch: 0, expected at least 1 sequence");
+    EXPECT_EQ(refusal([](auto& o) { o.learning_rate = -1; }), "learning_rate: -1, expected at least 0");
+    EXPECT_EQ(refusal([](auto& o) { o.learning_rate = std::nan(""); }), "learning_rate: nan, expected at least 0");
+    EXPECT_EQ(refusal([](auto& o) { o.optimizer = std::string("adam"); }),
+              "unknown optimizer 'adam'; known: adamw, sgd");
+    EXPECT_EQ(refusal([](auto& o) { o.exchange = std::string("x"); }), "unknown exchange 'x'; known: native, spread");
+    for (const auto& text :
+         {refusal([](auto& o) { o.ep = 3; }), refusal([](auto& o) { o.combine = std::string("fast"); }),
+          refusal([](auto& o) { o.placement = std::string("random"); }), refusal([](auto& o) { o.beta2 = 1; })})
+        EXPECT_NE(text, "accepted");
+}
+
+}  // namespace
+}  // namespace expar

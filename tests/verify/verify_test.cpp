@@ -1,0 +1,32 @@
+#include "expar/verify/verify.hpp"
+
+#include <gtest/gtest.h>
+
+#include <iostream>
+#include <set>
+
+#include "expar/compute/cpu_device.hpp"
+#include "expar/verify/cases.hpp"
+
+namespace expar {
+namespace {
+
+TEST(Verify, FindsEveryLayoutEqualToOneRankAndToFloat64) {
+    const Communicator world(MPI_COMM_WORLD);
+    const auto device = make_cpu_device(1);
+
+    const VerifyReport report = verify_training(*device, world, [](const std::string&) {});
+
+    EXPECT_TRUE(report.passed());
+    if (world.rank() != 0) return;
+    if (!report.passed()) report.print(std::cerr);
+    std::set<std::string> compared;
+    for (const VerifyRow& row : report.rows)
+        if (row.skipped.empty()) compared.insert(row.case_name);
+    // What one rank cannot express is all that may be missing.
+    const std::size_t missing = world.size() == 1 ? 3 : 0;
+    EXPECT_EQ(compared.size() + missing, verify_cases().size());
+}
+
+}  // namespace
+}  // namespace expar
