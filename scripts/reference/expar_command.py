@@ -14,7 +14,7 @@ What the comparisons need of expar, and nothing else (run_folder.py reads what i
     BUILD/expar export RUN --hf DIR
     BUILD/expar eval RUN --text FILE --sequence S --json FILE --logits FILE.h5
         bits_per_byte in the JSON file; tokens [N] and logits [N, vocabulary] in the other: the windows of S bytes one
-        after the other, the last one shorter where the text ends
+        after the other, the last one shorter where the text ends, each without its last byte, which predicts nothing
 """
 
 import os

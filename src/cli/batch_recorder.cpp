@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "expar/base/error.hpp"
+#include "expar/comm/all_gather_rows.hpp"
 #include "expar/comm/verdict.hpp"
 
 namespace expar::cli {
@@ -20,15 +21,8 @@ BatchRecorder::BatchRecorder(const std::filesystem::path& path, const Communicat
 }
 
 std::vector<int> BatchRecorder::gather(std::span<const int> mine, int cols) const {
-    const int rows = int(mine.size()) / cols;
-    const std::vector<int> rows_of = world_.all_gather(std::span(&rows, 1), {"recording batches"});
-    const int total = std::accumulate(rows_of.begin(), rows_of.end(), 0);
-    std::vector<int> all(std::size_t(total) * cols);
-    world_
-        .start_all_gather(ConstRows(mine.data(), rows, cols, DType::int32), Rows(all.data(), total, cols, DType::int32),
-                          rows_of, {"recording batches"})
-        .finish();
-    return all;
+    const ConstRows rows(mine.data(), int(mine.size()) / cols, cols, DType::int32);
+    return all_gather_rows<int>(rows, world_, {"recording batches"});
 }
 
 void BatchRecorder::write(const std::string& name, const std::vector<int>& values, const Hdf5File::Shape& shape) {

@@ -3,7 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "evaluation.hpp"
+#include "expar/comm/all_gather_rows.hpp"
 #include "expar/comm/verdict.hpp"
+#include "expar/store/hdf5_file.hpp"
 #include "model_files.hpp"
 #include "progress.hpp"
 #include "run_folder.hpp"
@@ -21,6 +23,39 @@ struct EvalOptions {
     int batch = 8;
     int threads = 1;
     std::string json;
+    std::string logits;
+};
+
+// Every token that was read and what followed it in the model's eyes, in the order of the text.
+class LogitsFile {
+public:
+    LogitsFile(const std::string& path, const Communicator& world) : path_(path), world_(world) {}
+
+    void add(const MicroBatch& share, const Matrix& logits) {
+        const ConstRows tokens(share.tokens.data(), share.token_count(), 1, DType::int32);
+        append(all_gather_rows<int>(tokens, world_, {"gather of tokens"}), tokens_);
+        append(all_gather_rows<float>(logits, world_, {"gather of logits"}), logits_);
+    }
+    void write() const {
+        judge_on_root(world_, [&] {
+            const auto count = std::int64_t(tokens_.size());
+            Hdf5File file = Hdf5File::create(path_);
+            file.write("tokens", tokens_, {count});
+            file.write("logits", logits_, {count, count == 0 ? 0 : std::int64_t(logits_.size()) / count});
+            file.close();
+        });
+    }
+
+private:
+    template <class T>
+    void append(const std::vector<T>& more, std::vector<T>& all) const {
+        if (world_.rank() == 0) all.insert(all.end(), more.begin(), more.end());
+    }
+
+    std::string path_;
+    const Communicator& world_;
+    std::vector<int> tokens_;
+    std::vector<float> logits_;
 };
 
 Json json_of(const TextLoss& loss) {
@@ -59,7 +94,12 @@ int run_eval(const EvalOptions& options, const Communicator& world) {
     if (options.threads < 1) throw UserError(concat("--threads: ", options.threads, ", expected at least 1"));
     const Corpus corpus = load_corpus(options.text, Split::validation, 2, world);
     const LoadedModel model = load_model(options.run, options.threads, world);
-    const auto domains = evaluate_text(*model.trainer, corpus, options.sequence, options.batch, world);
+    EvaluationPlan plan{options.sequence, options.batch};
+    LogitsFile logits(options.logits, world);
+    if (!options.logits.empty())
+        plan.observe = [&](const MicroBatch& share, const Matrix& rows) { logits.add(share, rows); };
+    const auto domains = evaluate_text(*model.trainer, corpus, plan, world);
+    if (!options.logits.empty()) logits.write();
     judge_on_root(world, [&] { report(options, model, domains); });
     return 0;
 }
@@ -77,6 +117,8 @@ Runner add_eval(CLI::App& command) {
     command.add_option("--batch", options->batch, "windows at a time, over all ranks")->capture_default_str();
     command.add_option("--threads", options->threads, "threads of a rank")->capture_default_str();
     command.add_option("--json", options->json, "write the result there")->type_name("FILE");
+    command.add_option("--logits", options->logits, "write every byte read and its logits there (HDF5)")
+        ->type_name("FILE");
     return [options](const Communicator& world) { return run_eval(*options, world); };
 }
 

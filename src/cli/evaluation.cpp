@@ -8,19 +8,21 @@ double TextLoss::bits_per_byte() const {
     return bits_of(loss());
 }
 
-std::vector<TextLoss> evaluate_text(Trainer& trainer, const Corpus& corpus, int sequence, int batch,
+std::vector<TextLoss> evaluate_text(Trainer& trainer, const Corpus& corpus, const EvaluationPlan& plan,
                                     const Communicator& world) {
     std::vector<TextLoss> losses;
     for (std::size_t d = 0; d < corpus.domains().size(); ++d)
         losses.push_back({.domain = corpus.domains()[d].name, .bytes = corpus.bytes_of(int(d))});
-    const std::vector<Window> windows = corpus.windows(sequence);
+    const std::vector<Window> windows = corpus.windows(plan.sequence);
     std::size_t begin = 0;
     while (begin < windows.size()) {
         const int domain = windows[begin].domain;
         std::size_t end = begin;
-        while (end < windows.size() && end - begin < std::size_t(batch) && windows[end].domain == domain) ++end;
+        while (end < windows.size() && end - begin < std::size_t(plan.batch) && windows[end].domain == domain) ++end;
         const MicroBatch micro_batch = batch_of(std::span(windows).subspan(begin, end - begin));
-        const auto found = trainer.evaluate(micro_batch.share_of(world.rank(), world.size()));
+        const MicroBatch share = micro_batch.share_of(world.rank(), world.size());
+        const auto found = trainer.evaluate(share);
+        if (plan.observe) plan.observe(share, found.logits);
         losses[std::size_t(domain)].loss_sum += found.loss_sum;
         losses[std::size_t(domain)].tokens += found.tokens;
         begin = end;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,9 +20,16 @@ struct TextLoss {
     [[nodiscard]] double bits_per_byte() const;
 };
 
-/// One for each domain: windows of `sequence` bytes that do not overlap, each predicting its bytes 2 … sequence,
-/// `batch` windows at a time over all ranks. Collective.
-[[nodiscard]] std::vector<TextLoss> evaluate_text(Trainer& trainer, const Corpus& corpus, int sequence, int batch,
+/// How a text is cut, and who looks on.
+struct EvaluationPlan {
+    int sequence = 256;  ///< bytes of a window
+    int batch = 8;       ///< windows at a time, over all ranks
+    /// Called on every rank with its share of each batch, possibly without tokens.
+    std::function<void(const MicroBatch& share, const Matrix& logits)> observe = {};
+};
+
+/// One for each domain: windows that do not overlap, each predicting every byte but its first. Collective.
+[[nodiscard]] std::vector<TextLoss> evaluate_text(Trainer& trainer, const Corpus& corpus, const EvaluationPlan& plan,
                                                   const Communicator& world);
 
 /// All domains as one.

@@ -175,7 +175,7 @@ std::vector<TextLoss> Run::validate() {
         paths.push_back(folders.substr(begin, folders.find('\n', begin) - begin));
     if (paths.empty()) return {};
     const Corpus held_out = load_corpus(paths, Split::validation, 2, world_);
-    return evaluate_text(*trainer_, held_out, config_.train.sequence, config_.train.batch, world_);
+    return evaluate_text(*trainer_, held_out, {config_.train.sequence, config_.train.batch}, world_);
 }
 
 void Run::write_summary(const std::vector<TextLoss>& validation) {

@@ -148,11 +148,11 @@ StepReport Trainer::step(std::span<const MicroBatch> shares, StepObserver* obser
 }
 
 Trainer::Evaluation Trainer::evaluate(const MicroBatch& share) {
-    const TransformerState state = parts_->transformer.forward(share, parts_->scope_of(share), false);
+    TransformerState state = parts_->transformer.forward(share, parts_->scope_of(share), false);
     // Counts of tokens are exact in float64.
     std::array sums{state.loss_sum, double(share.loss_count())};
     parts_->world.sum(sums, {"loss of an evaluation"});
-    return {sums[0], std::int64_t(sums[1])};
+    return {sums[0], std::int64_t(sums[1]), std::move(state.logits)};
 }
 
 int Trainer::steps_done() const {

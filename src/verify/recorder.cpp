@@ -2,21 +2,13 @@
 
 #include <array>
 
+#include "expar/comm/all_gather_rows.hpp"
+
 namespace expar {
 namespace {
 
-// Ints travel as rows of int32.
-std::vector<int> gather_ints(const Array<int>& mine, int cols, const Communicator& world) {
-    const int rows = int(mine.size()) / cols;
-    const auto rows_of = world.all_gather(std::array{rows}, {"gather of choices"});
-    int total = 0;
-    for (const int count : rows_of) total += count;
-    std::vector<int> all(std::size_t(total) * cols);
-    world
-        .start_all_gather({mine.view().data(), rows, cols, DType::int32}, {all.data(), total, cols, DType::int32},
-                          rows_of, {"gather of choices"})
-        .finish();
-    return all;
+ConstRows rows_of(const Array<int>& values, int cols) {
+    return {values.view().data(), int(values.size()) / cols, cols, DType::int32};
 }
 
 class Recorder : public StepObserver {
@@ -26,24 +18,28 @@ public:
 
     void after_forward(int, const MicroBatch& batch, const TransformerState& state) override {
         StepRecord::Pass pass;
-        pass.logits = gather_rows(state.logits, world_);
+        pass.logits = all_gather_rows<float>(state.logits, world_, {"gather of logits"});
         pass.tokens_of_rank = world_.all_gather(std::array{batch.token_count()});
         for (const LayerState& layer : state.layers) {
             if (!layer.moe) continue;
             const Routing& routing = layer.moe->routing;
-            pass.choices.push_back(gather_ints(routing.experts, routing.top_k, world_));
-            pass.kept.push_back(gather_ints(routing.kept, routing.top_k, world_));
+            pass.choices.push_back(gather(routing.experts, routing.top_k));
+            pass.kept.push_back(gather(routing.kept, routing.top_k));
         }
         record_.passes.push_back(std::move(pass));
     }
     void after_backward(int micro_batch, const Matrix& d_embedded) override {
-        record_.passes.at(micro_batch).d_embedded = gather_rows(d_embedded, world_);
+        record_.passes.at(micro_batch).d_embedded = all_gather_rows<float>(d_embedded, world_, {"gather of gradients"});
     }
     void before_update(const StepReport&) override {
         record_.gradients = gather_tensors(Part::gradient, model_, trainer_, world_);
     }
 
 private:
+    std::vector<int> gather(const Array<int>& values, int cols) const {
+        return all_gather_rows<int>(rows_of(values, cols), world_, {"gather of choices"});
+    }
+
     const ModelOptions& model_;
     Trainer& trainer_;
     const Communicator& world_;

@@ -31,7 +31,7 @@ void compare_elements(std::span<const Tested> tested, std::span<const Reference>
         row.bitwise = row.bitwise && double(tested[i]) == double(reference[i]) &&
                       std::signbit(tested[i]) == std::signbit(reference[i]);
     }
-    row.max_rel_error = row.max_abs_error == 0 ? 0 : row.max_abs_error / largest;
+    row.max_rel_error = largest == 0 ? row.max_abs_error : row.max_abs_error / largest;
     row.passed = row.tolerance == 0 ? row.bitwise : row.max_rel_error <= row.tolerance;
 }
 

@@ -111,14 +111,4 @@ int count_differing_copies(const ModelOptions& model, Trainer& trainer, const Co
     return differing;
 }
 
-std::vector<float> gather_rows(ConstRows mine, const Communicator& world) {
-    const auto rows_of = world.all_gather(std::array{mine.rows()}, {"gather of rows"});
-    int total = 0;
-    for (const int rows : rows_of) total += rows;
-    std::vector<float> all(std::size_t(total) * mine.cols());
-    world.start_all_gather(mine, {all.data(), total, mine.cols(), DType::float32}, rows_of, {"gather of rows"})
-        .finish();
-    return all;
-}
-
 }  // namespace expar

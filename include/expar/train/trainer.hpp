@@ -58,6 +58,7 @@ public:
     struct Evaluation {
         double loss_sum = 0;
         std::int64_t tokens = 0;
+        Matrix logits;  ///< [T, V] of this rank's share
     };
     [[nodiscard]] Evaluation evaluate(const MicroBatch& share);
 

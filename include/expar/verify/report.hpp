@@ -17,7 +17,7 @@ struct VerifyRow {
     std::string reference;  ///< one_rank | float64 | transformers (golden files)
     std::string quantity;
     double max_abs_error = 0;
-    double max_rel_error = 0;  ///< max|Δ| / max|reference|
+    double max_rel_error = 0;  ///< max|Δ| / max|reference|; max|Δ| where the reference is zero everywhere
     double tolerance = 0;      ///< on max_rel_error; 0: bits must be equal
     bool bitwise = false;      ///< every bit was equal
     long dropped = 0;

@@ -23,7 +23,4 @@ void set_tensors(Part part, const Tensors& tensors, Trainer& trainer);
 /// Blocks whose values are not bit for bit the same on all ranks that hold them. Collective.
 [[nodiscard]] int count_differing_copies(const ModelOptions& model, Trainer& trainer, const Communicator& world);
 
-/// Rows of float32 of all ranks in rank order, on every rank. Collective.
-[[nodiscard]] std::vector<float> gather_rows(ConstRows mine, const Communicator& world);
-
 }  // namespace expar
