@@ -9,22 +9,6 @@
 namespace expar::cli {
 namespace {
 
-void add_flag(CLI::App& command, const Field& field, std::string_view title,
-              std::map<std::string, std::vector<std::string>>& given) {
-    auto& arguments = given[field.flag()];
-    auto* option = command.add_option(field.flag(), arguments, std::string(field.help));
-    option->group(std::string(title))->type_name(std::string(field.type_name()))->default_str(field.text());
-    const bool list = std::holds_alternative<std::vector<std::string>*>(field.value);
-    const bool truth = std::holds_alternative<bool*>(field.value);
-    if (list) return;
-    option->allow_extra_args(false);
-    if (truth)
-        option->expected(0, 1);
-    else
-        option->expected(1);
-    option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-}
-
 std::string one_line(std::string text) {
     std::ranges::replace(text, '\n', ' ');
     return text;
@@ -61,12 +45,25 @@ std::string complaint_about(const CLI::App& app, const CLI::ParseError& error) {
 
 }  // namespace
 
+void ConfigFlags::add_flag(CLI::App& command, const Field& field, std::string_view title, Given& given) {
+    const bool truth = std::holds_alternative<bool*>(field.value);
+    std::string preset = field.text();
+    std::erase(preset, '"');
+    // CLI11 would take the default for the value of a switch that stands alone.
+    const std::string help = truth ? concat(field.help, "; default ", preset) : std::string(field.help);
+    given.option = command.add_option(field.flag(), given.arguments, help);
+    given.option->group(std::string(title))->type_name(std::string(field.type_name()));
+    if (std::holds_alternative<std::vector<std::string>*>(field.value)) return;
+    given.option->default_str(truth ? "" : preset)->allow_extra_args(false);
+    given.option->expected(truth ? 0 : 1, 1)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
 ConfigFlags::ConfigFlags(CLI::App& command) {
     command.add_option("--config", file_, "TOML file with any of the keys below, '_' for '-'; flags come after it")
         ->type_name("FILE");
     RunConfig defaults;
     for (const auto& group : field_groups(defaults))
-        for (const auto& field : group.fields) add_flag(command, field, group.title, given_);
+        for (const auto& field : group.fields) add_flag(command, field, group.title, given_[field.flag()]);
 }
 
 RunConfig ConfigFlags::read_here() const {
@@ -74,10 +71,11 @@ RunConfig ConfigFlags::read_here() const {
     if (!file_.empty()) apply_config_file(file_, config);
     for (const auto& group : field_groups(config))
         for (const auto& field : group.fields) {
-            const auto& arguments = given_.at(field.flag());
-            if (arguments.empty()) continue;
+            const auto& [option, arguments] = given_.at(field.flag());
+            if (option->count() == 0) continue;
             if (const auto* list = std::get_if<std::vector<std::string>*>(&field.value)) (*list)->clear();
             for (const auto& argument : arguments) field.set(argument);
+            if (arguments.empty()) field.set("true");  // a switch
         }
     return config;
 }
@@ -98,7 +96,8 @@ bool parse_arguments(CLI::App& app, int argc, const char* const* argv, std::stri
         app.parse(argc, argv);
         return true;
     } catch (const CLI::CallForHelp&) {
-        help = chosen(app).help();
+        const CLI::App& command = chosen(app);
+        help = &command == &app ? app.help() : command.help(app.get_name());
     } catch (const CLI::CallForAllHelp&) {
         help = app.help("", CLI::AppFormatMode::All);
     } catch (const CLI::CallForVersion& version) {

@@ -26,8 +26,15 @@ public:
 private:
     [[nodiscard]] RunConfig read_here() const;
 
+    // What stands behind a flag, perhaps nothing, and whether it was given at all.
+    struct Given {
+        CLI::Option* option = nullptr;
+        std::vector<std::string> arguments;
+    };
+    static void add_flag(CLI::App& command, const Field& field, std::string_view title, Given& given);
+
     std::string file_;
-    std::map<std::string, std::vector<std::string>> given_;  // by flag
+    std::map<std::string, Given> given_;  // by flag
 };
 
 /// Parses arguments. What CLI11 refuses becomes one line, a UserError, with a suggestion for an unknown flag.

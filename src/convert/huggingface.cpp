@@ -253,10 +253,8 @@ std::string byte_tokenizer() {
     return tokenizer.dump(2);
 }
 
-std::string byte_tokenizer_config(int positions) {
-    const Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
-                         {"model_max_length", positions},
-                         {"clean_up_tokenization_spaces", false}};
+std::string byte_tokenizer_config() {
+    const Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}};
     return config.dump(2);
 }
 
@@ -289,7 +287,7 @@ void export_hugging_face(const std::filesystem::path& checkpoint, const ModelOpt
     writer.finish();
     write_text(folder / "config.json", hugging_face_config(options, positions));
     write_text(folder / "tokenizer.json", byte_tokenizer());
-    write_text(folder / "tokenizer_config.json", byte_tokenizer_config(positions));
+    write_text(folder / "tokenizer_config.json", byte_tokenizer_config());
 }
 
 }  // namespace expar

@@ -23,7 +23,7 @@ namespace expar {
 /// tokenizer.json in which token b is the byte b: a byte-level BPE without merges.
 [[nodiscard]] std::string byte_tokenizer();
 /// tokenizer_config.json that goes with it.
-[[nodiscard]] std::string byte_tokenizer_config(int positions);
+[[nodiscard]] std::string byte_tokenizer_config();
 
 /// Writes config.json, model.safetensors, tokenizer.json and tokenizer_config.json into `folder` from a checkpoint's
 /// values, tensor by tensor. Local; throws UserError.
