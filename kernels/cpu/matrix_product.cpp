@@ -9,8 +9,6 @@
 namespace expar {
 namespace {
 
-constexpr int task_columns = 128;  // whole panels of either instruction set
-
 // A part of one result that one thread computes.
 struct Task {
     std::size_t group;
@@ -22,17 +20,18 @@ struct TaskSize {
     int rows, columns;
 };
 
-// Cuts the results of all groups into tasks of about `size`: several per thread, so that none waits long for another,
-// and few enough rows in each that they stay in the cache while its panels pass.
+// Cuts the results of all groups into tasks of about `size`: two or more per thread, so that none waits long for
+// another.
 std::vector<Task> cut(std::span<const int> rows_of_group, int columns, TaskSize size, int threads) {
-    constexpr int fewest_rows = 64;
+    constexpr int smallest = 64;  // whole panels of either instruction set
     const auto parts = [](int length, int part) { return long(length + part - 1) / part; };
     const auto count = [&] {
         long tasks = 0;
         for (const int rows : rows_of_group) tasks += parts(columns, size.columns) * parts(rows, size.rows);
         return tasks;
     };
-    while (threads > 1 && size.rows > fewest_rows && count() < 2L * threads) size.rows /= 2;
+    while (threads > 1 && std::max(size.rows, size.columns) > smallest && count() < 2L * threads)
+        (size.rows > size.columns ? size.rows : size.columns) /= 2;
 
     std::vector<Task> tasks;
     tasks.reserve(std::size_t(count()));
@@ -91,7 +90,7 @@ public:
             results.push_back(floats(result));
             rows_of_group.push_back(result.rows());
         }
-        const auto tasks = cut(rows_of_group, x.cols(), {1024, task_columns}, threads_.count());
+        const auto tasks = cut(rows_of_group, x.cols(), {1024, 256}, threads_.count());
         threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
             const Task& task = tasks[std::size_t(i)];
             const auto& result = results[task.group];
@@ -110,7 +109,7 @@ private:
                   Pack pack) const {
         constexpr int rows_at_once = 84;  // whole tiles of either instruction set
         const std::size_t panel_floats = std::size_t(x.cols) * kernels_.panel_columns;
-        const auto tasks = cut(lengths(offsets), y.cols, {512, task_columns}, threads_.count());
+        const auto tasks = cut(lengths(offsets), y.cols, {512, 128}, threads_.count());
         threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
             const Task& task = tasks[std::size_t(i)];
             const int panels = (task.columns + kernels_.panel_columns - 1) / kernels_.panel_columns;
