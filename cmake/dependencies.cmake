@@ -1,6 +1,5 @@
 # Finds every dependency first, then reports all that are missing at once, by the names of the usual package managers.
 # Looks where CMAKE_PREFIX_PATH points, so modules, spack and conda need nothing else. The same table is in the README.
-list(PREPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
 set(expar_missing "")
 
 # expar_need(<found> <what> <apt> <dnf> <spack> <conda>) notes the package as missing when <found> is false.

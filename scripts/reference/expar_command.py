@@ -13,7 +13,8 @@ What the comparisons need of expar, and nothing else (run_folder.py reads what i
                          offsets [sequences + 1] into tokens, targets -1 where there is no loss, choices [tokens, k]
     BUILD/expar export RUN --hf DIR
     BUILD/expar eval RUN --text FILE --sequence S --json FILE --logits FILE.h5
-        bits_per_byte in the JSON file; tokens [windows, S] and logits [windows, S, vocabulary] in the other
+        bits_per_byte in the JSON file; tokens [N] and logits [N, vocabulary] in the other: the windows of S bytes one
+        after the other, the last one shorter where the text ends
 """
 
 import os
@@ -38,10 +39,8 @@ def binary(build_dir):
 
 
 def train(build_dir, out, ranks, flags):
-    """Runs `expar train` on that many ranks. True in flags means a flag without a value."""
-    arguments = []
-    for name, value in (flags | {"out": out}).items():
-        arguments += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    """Runs `expar train` on that many ranks."""
+    arguments = [text for name, value in (flags | {"out": out}).items() for text in (f"--{name}", str(value))]
     call(["mpirun", "-q", "-n", str(ranks), str(binary(build_dir)), "train", *arguments], out.with_suffix(".log"))
 
 

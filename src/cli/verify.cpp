@@ -52,7 +52,11 @@ int run_verify(const VerifyCommand& command, const Communicator& world) {
                   << " comparisons on " << world.size() << " ranks\n"
                   << std::flush;
     }
-    if (!command.json.empty()) throw_together(world, world.rank() == 0 ? write_text(command.json, report.json()) : "");
+    if (!command.json.empty())
+        judge_on_root(world, [&] {
+            std::ofstream file(command.json);
+            if (!(file << report.json() << std::flush)) throw UserError(concat(command.json, ": cannot be written"));
+        });
     return report.passed() ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

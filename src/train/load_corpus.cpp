@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "expar/comm/verdict.hpp"
 #include "expar/train/corpus.hpp"
 
 namespace expar {
@@ -79,16 +80,7 @@ void expect_length(const Corpus& corpus, std::span<const std::string> paths, int
 
 Corpus load_corpus(std::span<const std::string> paths, Split split, int shortest, const Communicator& world) {
     std::vector<Corpus::Domain> domains;
-    std::string wrong;
-    if (world.rank() == 0) {
-        try {
-            domains = read(paths, split);
-        } catch (const UserError& error) {
-            wrong = error.what();
-        }
-    }
-    wrong = world.broadcast(std::move(wrong), 0, {"verdict on the text"});
-    if (!wrong.empty()) throw UserError(wrong);
+    judge_on_root(world, [&] { domains = read(paths, split); });
 
     int count = int(domains.size());
     world.max(std::span(&count, 1));

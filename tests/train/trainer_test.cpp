@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <ostream>
 
 #include "expar/base/error.hpp"
 #include "expar/base/random.hpp"
@@ -19,6 +20,9 @@ struct Variant {
     std::string name;
     ModelOptions model;
 };
+void PrintTo(const Variant& variant, std::ostream* out) {
+    *out << variant.name;
+}
 
 ModelOptions small_model() {
     ModelOptions options;
@@ -148,9 +152,9 @@ TEST_P(TrainerTest, LearnsTheSameInEveryLayout) {
     }
 }
 
-TEST_P(TrainerTest, EvaluatesWhatItWouldTrainOnWithoutNoise) {
+TEST_P(TrainerTest, EvaluatesWhatItWouldTrainOnWithoutNoiseAndCapacity) {
     ModelOptions model = GetParam().model;
-    model.router_noise = 0;
+    model.router_noise = model.capacity_factor = 0;
     Trainer trainer(model, options, *device, world);
     const auto shares = shares_of({batches_of(1)[0]}, world);
     const auto evaluation = trainer.evaluate(shares[0]);

@@ -54,7 +54,7 @@ public:
     /// not finite, naming step, layer and rank, before weights are changed.
     StepReport step(std::span<const MicroBatch> shares, StepObserver* observer = nullptr);
 
-    /// Σ loss and Σ loss-bearing tokens of one micro-batch over all ranks, without noise and without change.
+    /// Σ loss and Σ loss-bearing tokens of one micro-batch over all ranks, without noise, capacity or change.
     struct Evaluation {
         double loss_sum = 0;
         std::int64_t tokens = 0;
