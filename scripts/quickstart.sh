@@ -83,7 +83,7 @@ if ((${#texts[@]})); then prepare+=(--text "${texts[@]}"); fi
 # train FOLDER STEPS: trains on the prepared text.
 train() {
     mpirun -n "$ranks" "$expar" train --text "$out/text" --ep "$expert_parallel" --steps "$2" --schedule-steps "$2" \
-        "${train_options[@]}" --out "$1"
+        "${train_options[@]}" --validate false --out "$1"
 }
 
 # announce_first_step: waits for the first line of the run's metrics, and prints the time since the script began.
