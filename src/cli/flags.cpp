@@ -40,7 +40,13 @@ std::string complaint_about(const CLI::App& app, const CLI::ParseError& error) {
         const auto name = first.substr(0, first.find('='));
         return concat("unknown flag '", name, "'", suggestion(name, names_of_flags(command)));
     }
-    return one_line(error.what());
+    const std::string line = one_line(error.what());
+    // "Could not convert: --threads = x", of the flags that a subcommand reads itself, all of them numbers.
+    constexpr std::string_view conversion = "Could not convert: ";
+    if (const auto equals = line.find(" = "); line.starts_with(conversion) && equals != std::string::npos)
+        return concat(line.substr(conversion.size(), equals - conversion.size()), ": expected a number, got '",
+                      line.substr(equals + 3), "'");
+    return line;
 }
 
 }  // namespace

@@ -58,6 +58,8 @@ refuses "text.txt: not an HDF5 file" eval text.txt --text text.txt
 refuses "taken: holds no checkpoints" generate taken --prompt x
 refuses "text.txt: not an HDF5 file" export text.txt --hf exported
 refuses "RUN" export
+refuses "threads: expected a number, got 'x'" eval none --text text.txt --threads x
+refuses "text.txt: not an HDF5 file" verify --golden text.txt
 if [[ $(id -u) != 0 ]]; then
     cp text.txt unreadable.txt && chmod 000 unreadable.txt
     refuses "unreadable.txt" train --text unreadable.txt "${small[@]}"
