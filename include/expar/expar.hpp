@@ -1,0 +1,74 @@
+#pragma once
+
+// Every public header, lowest layer first.
+
+#include "expar/base/buffer.hpp"              // owned memory
+#include "expar/base/device.hpp"              // a processor: memory, streams, operations
+#include "expar/base/dtype.hpp"               // element types
+#include "expar/base/error.hpp"               // Error, UserError, concat
+#include "expar/base/matrix.hpp"              // owned matrices and their views
+#include "expar/base/random.hpp"              // counter-based random numbers
+#include "expar/comm/all_gather_rows.hpp"     // rows of all ranks
+#include "expar/comm/communicator.hpp"        // a group of ranks
+#include "expar/comm/exchange.hpp"            // all-to-all of rows
+#include "expar/comm/layout.hpp"              // EP x DP
+#include "expar/comm/topology.hpp"            // which ranks share a node
+#include "expar/comm/traffic.hpp"             // what was handed to MPI
+#include "expar/comm/verdict.hpp"             // what rank 0 judges for all
+#include "expar/comm/wait.hpp"                // waiting with a deadline; transfers
+#include "expar/compute/activation.hpp"       // SwiGLU, GELU, ReLU
+#include "expar/compute/attention.hpp"        // causal attention, rotary positions
+#include "expar/compute/cpu_device.hpp"       // the fast kernels
+#include "expar/compute/loss.hpp"             // cross entropy
+#include "expar/compute/matrix_product.hpp"   // grouped products
+#include "expar/compute/norm.hpp"             // RMS norm
+#include "expar/compute/routing.hpp"          // arithmetic of the router
+#include "expar/compute/rows.hpp"             // gather, weighted sums
+#include "expar/compute/update.hpp"           // AdamW, SGD, norms of gradients
+#include "expar/convert/huggingface.hpp"      // names and options of transformers
+#include "expar/convert/safetensors.hpp"      // tensors by name in one file
+#include "expar/infer/generate.hpp"           // text from a prompt
+#include "expar/infer/sampler.hpp"            // a token from logits
+#include "expar/model/attention_layer.hpp"    // norm, attention, residual
+#include "expar/model/kv_cache.hpp"           // keys and values of a text so far
+#include "expar/model/micro_batch.hpp"        // ragged sequences
+#include "expar/model/model_options.hpp"      // the shape of a model
+#include "expar/model/parameters.hpp"         // all blocks of a model
+#include "expar/model/transformer.hpp"        // the language model
+#include "expar/moe/balance.hpp"              // balance and z-loss
+#include "expar/moe/dispatch_plan.hpp"        // who gets which rows
+#include "expar/moe/dispatcher.hpp"           // dispatch and combine, both ways
+#include "expar/moe/experts.hpp"              // feed-forward networks side by side
+#include "expar/moe/moe_layer.hpp"            // all of it as a layer
+#include "expar/moe/parameter_block.hpp"      // parameters that move as one
+#include "expar/moe/placement.hpp"            // which member hosts which expert
+#include "expar/moe/router.hpp"               // score, perturb, select, weigh, drop
+#include "expar/moe/routing.hpp"              // who chose which experts
+#include "expar/store/checkpoint.hpp"         // a model on disk
+#include "expar/store/golden.hpp"             // what another implementation computed
+#include "expar/store/hdf5_file.hpp"          // the wrapper of HDF5
+#include "expar/train/clip.hpp"               // the norm of the gradient
+#include "expar/train/corpus.hpp"             // text by domain
+#include "expar/train/gradient_reducer.hpp"   // sums of gradients during backward
+#include "expar/train/host_sets.hpp"          // which ranks share a gradient
+#include "expar/train/objective.hpp"          // the one loss of a step
+#include "expar/train/optimizer.hpp"          // AdamW and SGD over blocks
+#include "expar/train/schedule.hpp"           // learning rate by step
+#include "expar/train/train_options.hpp"      // how a run trains
+#include "expar/train/trainer.hpp"            // a step of training
+#include "expar/verify/cases.hpp"             // what is verified
+#include "expar/verify/comparison.hpp"        // judging a step
+#include "expar/verify/golden_check.hpp"      // a layer against transformers
+#include "expar/verify/plain_attention.hpp"   // a part of it
+#include "expar/verify/plain_balance.hpp"     // a part of it
+#include "expar/verify/plain_math.hpp"        // a part of it
+#include "expar/verify/plain_mlp.hpp"         // a part of it
+#include "expar/verify/plain_model.hpp"       // the float64 model that verify trusts
+#include "expar/verify/plain_moe.hpp"         // a part of it
+#include "expar/verify/plain_optimizer.hpp"   // a part of it
+#include "expar/verify/plain_parameters.hpp"  // a part of it
+#include "expar/verify/plain_router.hpp"      // a part of it
+#include "expar/verify/recorder.hpp"          // what a step computed
+#include "expar/verify/report.hpp"            // what was found
+#include "expar/verify/snapshot.hpp"          // a whole model on rank 0
+#include "expar/verify/verify.hpp"            // R ranks against one and float64
