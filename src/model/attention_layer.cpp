@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "expar/base/device.hpp"
+#include "expar/base/names.hpp"
 #include "expar/compute/matrix_product.hpp"
 #include "expar/compute/norm.hpp"
 #include "expar/compute/rows.hpp"
@@ -11,15 +12,11 @@
 namespace expar {
 namespace {
 
-struct NamedQkNorm {
-    std::string_view name;
-    QkNorm norm;
-};
-constexpr std::array qk_norms = {
-    NamedQkNorm{"none", QkNorm::none},
-    NamedQkNorm{"projection", QkNorm::projection},
-    NamedQkNorm{"head", QkNorm::head},
-};
+constexpr std::array<Named<QkNorm>, 3> qk_norms = {{
+    {"none", QkNorm::none},
+    {"projection", QkNorm::projection},
+    {"head", QkNorm::head},
+}};
 
 // Places in the block. Query, key and value lie together and are one product.
 enum Tensor { attention_norm, query, key, value, output, query_norm, key_norm };
@@ -35,12 +32,7 @@ void copy_rows(Device& device, ConstRows from, Rows to) {
 }  // namespace
 
 QkNorm qk_norm_named(std::string_view name) {
-    std::string known;
-    for (const auto& entry : qk_norms) {
-        if (entry.name == name) return entry.norm;
-        known += concat(known.empty() ? "" : ", ", entry.name);
-    }
-    throw UserError(concat("unknown norm of queries and keys '", name, "'; known: ", known));
+    return entry_named(qk_norms, "norm of queries and keys", name).value;
 }
 
 std::vector<TensorSpec> attention_tensors(const ModelOptions& options, int layer) {
