@@ -62,17 +62,18 @@ public:
 
     DispatchPlan plan(const Routing& routing, const PlanScope& scope) override {
         const Stopwatch watch(counters_.seconds);
-        PlanScope here = scope;
-        here.member = group_.rank();
-        SourcePlan source = plan_source(routing, here);
+        if (scope.member != group_.rank() || scope.placement->members() != group_.size())
+            throw Error(concat("plan of layer ", scope.layer, ": member ", scope.member, " of ",
+                               scope.placement->members(), ", expected rank ", group_.rank(), " of ", group_.size()));
+        SourcePlan source = plan_source(routing, scope);
         auto rows_to_others = source.rows_to;
-        rows_to_others[here.member] = 0;
+        rows_to_others[scope.member] = 0;
         std::vector<int> rows_from = group_.all_to_all(rows_to_others, {"dispatch counts", scope.layer});
         Matrix headers(device_, DType::int32, total(rows_from), source.headers.cols());
         exchange_->start(source.headers, headers, {rows_to_others, rows_from}, {"dispatch headers", scope.layer})
             .finish();
         count_copied(source.headers);
-        return complete_plan(std::move(source), std::move(rows_from), headers, routing.weights.dtype(), here);
+        return complete_plan(std::move(source), std::move(rows_from), headers, routing.weights.dtype(), scope);
     }
 
     Moving<LentRows> start_dispatch(const DispatchPlan& plan, ConstRows x) override {

@@ -87,7 +87,8 @@ class Dispatcher {
 public:
     virtual ~Dispatcher() = default;
 
-    /// Settles who gets which rows. Blocks: counts and headers travel.
+    /// Settles who gets which rows. Blocks: counts and headers travel. Throws Error, before they do, when the scope is
+    /// not this rank's place in the group.
     [[nodiscard]] virtual DispatchPlan plan(const Routing& routing, const PlanScope& scope) = 0;
 
     /// x [T, H] → expert rows [A, H]
