@@ -25,7 +25,7 @@ ranks=4
 expert_parallel=2
 seconds=180
 # beside --text, --ep, --steps and --out: a model small enough to see some millions of bytes in three minutes
-train_options=(--hidden 128 --heads 4 --intermediate 256 --sequence 128 --batch 32 --learning-rate 4e-3 --final-fraction 0.05)
+train_options=(--hidden 128 --heads 4 --intermediate 256 --sequence 256 --batch 16 --learning-rate 4e-3 --final-fraction 0.05)
 probe_steps=6                   # steps of a short run that measures the speed
 minimum_steps=10
 validation_sequence=256
