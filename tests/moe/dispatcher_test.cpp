@@ -140,6 +140,18 @@ TEST_P(DispatcherTest, CountsTheRowsThatWereHandedOver) {
     EXPECT_EQ(dispatcher->counters().rows_delivered, plan.rows_delivered);
 }
 
+TEST_P(DispatcherTest, CountsTheBytesThatItStoresAndHandsOver) {
+    const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
+    const Matrix x = random_matrix(*device, DType::float64, own, hidden, 1, own_first);
+    const DispatchPlan plan = dispatcher->plan(routing, scope);
+    EXPECT_EQ(dispatcher->counters().bytes_copied, dispatcher->traffic().total_bytes());  // headers
+    const auto before = dispatcher->counters().bytes_copied;
+    (void)dispatcher->start_dispatch(plan, x).finish();
+    const auto packed_sent_and_unpacked = 2 * plan.sent_tokens.size() + plan.expert_rows.size();
+    EXPECT_EQ(dispatcher->counters().bytes_copied - before,
+              std::int64_t(packed_sent_and_unpacked) * hidden * std::int64_t(sizeof(double)));
+}
+
 INSTANTIATE_TEST_SUITE_P(All, DispatcherTest,
                          testing::Combine(testing::ValuesIn(exchange_names()),
                                           testing::Values(CombineOrder::exact, CombineOrder::reduced)),
