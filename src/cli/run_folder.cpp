@@ -39,10 +39,14 @@ fs::path partial_of(const fs::path& path) {
 
 }  // namespace
 
-fs::path RunFolder::checkpoint(int step) const {
+std::string step_name(int step) {
     std::string number = std::to_string(step);
     number.insert(0, std::size_t(std::max(0, 6 - int(number.size()))), '0');
-    return root / "checkpoints" / concat("step-", number, ".h5");
+    return "step-" + number;
+}
+
+fs::path RunFolder::checkpoint(int step) const {
+    return root / "checkpoints" / (step_name(step) + ".h5");
 }
 
 RunFolder create_run_folder(const std::string& name, const Communicator& world) {

@@ -7,6 +7,9 @@
 
 namespace expar::cli {
 
+/// What stands for a step in names of files and groups: "step-000050".
+[[nodiscard]] std::string step_name(int step);
+
 /// Where the files of a run lie.
 struct RunFolder {
     std::filesystem::path root;
