@@ -62,6 +62,7 @@ std::vector<VerifyCase> verify_cases() {
         c.model.qk_norm = "projection";
     });
     add("six_experts", Feature::uneven_experts, [](VerifyCase& c) { c.model.experts = 6; });
+    add("seven_experts", Feature::uneven_experts, [](VerifyCase& c) { c.model.experts = 7; });
     add("shuffled", Feature::shuffled, [](VerifyCase& c) { c.train.placement = "shuffled"; });
     add("empty_rank", Feature::empty_rank, [](VerifyCase& c) { c.train.exchange = "spread"; });
     add("capacity", Feature::drops, [](VerifyCase& c) { c.model.capacity_factor = 0.75; });
