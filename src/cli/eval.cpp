@@ -96,7 +96,10 @@ int run_eval(const EvalOptions& options, const Communicator& world) {
     if (options.sequence < 2) throw UserError(concat("--sequence: ", options.sequence, ", expected at least 2"));
     if (options.batch < 1) throw UserError(concat("--batch: ", options.batch, ", expected at least 1"));
     if (options.threads < 1) throw UserError(concat("--threads: ", options.threads, ", expected at least 1"));
-    if (!options.json.empty()) judge_on_root(world, [&] { expect_writable(options.json); });
+    judge_on_root(world, [&] {
+        for (const auto& path : {options.json, options.logits})
+            if (!path.empty()) expect_writable(path);
+    });
     const Corpus corpus = load_corpus(options.text, Split::validation, 2, world);
     const LoadedModel model = load_model(options.run, options.threads, world);
     EvaluationPlan plan{options.sequence, options.batch};
