@@ -5,17 +5,9 @@
 #include "expar/base/error.hpp"
 #include "expar/comm/all_gather_rows.hpp"
 #include "expar/comm/verdict.hpp"
+#include "run_folder.hpp"
 
 namespace expar::cli {
-namespace {
-
-std::string six_digits(int number) {
-    const std::string digits = std::to_string(number);
-    return std::string(std::size_t(std::max(0, 6 - int(digits.size()))), '0') + digits;
-}
-
-}  // namespace
-
 BatchRecorder::BatchRecorder(const std::filesystem::path& path, const Communicator& world) : world_(world) {
     judge_on_root(world_, [&] { file_.emplace(Hdf5File::create(path)); });
 }
@@ -30,7 +22,7 @@ void BatchRecorder::write(const std::string& name, const std::vector<int>& value
 }
 
 void BatchRecorder::after_forward(int micro_batch, const MicroBatch& batch, const TransformerState& state) {
-    const std::string group = concat("step-", six_digits(step_), "/micro-", micro_batch, "/");
+    const std::string group = concat(step_name(step_), "/micro-", micro_batch, "/");
     const auto tokens = gather(batch.tokens, 1);
     const std::int64_t count = std::int64_t(tokens.size());
     write(group + "tokens", tokens, {count});

@@ -111,7 +111,8 @@ void print_machine() {
     print("instruction sets", instruction_sets(cpu));
     print("bfloat16 hardware",
           yes(cpu.avx512_bf16 || cpu.amx_bf16, "training is in float32 here in any case, so nothing is lost today"));
-    print("NUMA nodes", std::to_string(numa_nodes()));
+    const int nodes = numa_nodes();
+    print("NUMA nodes", nodes > 0 ? std::to_string(nodes) : "unknown: the system does not say");
     print("cores", std::to_string(sysconf(_SC_NPROCESSORS_ONLN)));
     print("HDF5", concat(hdf5.version, hdf5.parallel ? ", parallel" : ", serial",
                          "; rank 0 writes checkpoints, so either serves"));

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -69,6 +70,9 @@ Json json_of(const TextLoss& loss) {
 void report(const EvalOptions& options, const LoadedModel& model, const std::vector<TextLoss>& domains) {
     const TextLoss total = total_of(domains);
     if (total.tokens == 0) throw UserError("eval: no document has 2 bytes, expected some text to predict");
+    if (!std::isfinite(total.loss()))
+        throw UserError(
+            concat("eval: the loss of ", model.checkpoint.string(), " is ", total.loss(), ", expected a number"));
     if (domains.size() > 1)
         for (const auto& domain : domains)
             std::cout << domain.domain << ": " << domain.bits_per_byte() << " bits/byte\n";
@@ -92,6 +96,10 @@ int run_eval(const EvalOptions& options, const Communicator& world) {
     if (options.sequence < 2) throw UserError(concat("--sequence: ", options.sequence, ", expected at least 2"));
     if (options.batch < 1) throw UserError(concat("--batch: ", options.batch, ", expected at least 1"));
     if (options.threads < 1) throw UserError(concat("--threads: ", options.threads, ", expected at least 1"));
+    judge_on_root(world, [&] {
+        for (const auto& path : {options.json, options.logits})
+            if (!path.empty()) expect_writable(path);
+    });
     const Corpus corpus = load_corpus(options.text, Split::validation, 2, world);
     const LoadedModel model = load_model(options.run, options.threads, world);
     EvaluationPlan plan{options.sequence, options.batch};

@@ -157,7 +157,7 @@ std::vector<Field> fields_of(ModelOptions& o) {
 std::vector<Field> fields_of(TrainOptions& o) {
     return {
         {"ep", &o.ep, "ranks that hold one set of experts between them; 0: all ranks"},
-        {"ranks_per_node", &o.ranks_per_node, "ranks that count as one node; 0: as MPI says"},
+        {"ranks_per_node", &o.ranks_per_node, "ranks that count as one node in what is printed; 0: as MPI says"},
         {"sequence", &o.sequence, "tokens of a sequence"},
         {"batch", &o.batch, "sequences of one micro-batch, over all ranks"},
         {"accumulation", &o.accumulation, "micro-batches of a step"},
@@ -179,7 +179,8 @@ std::vector<Field> fields_of(TrainOptions& o) {
         {"placement", &o.placement, "which rank hosts which expert: linear, shuffled"},
         {"threads", &o.threads, "threads of a rank"},
         {"timeout", &o.timeout, "seconds that a rank waits for the others"},
-        {"checkpoint_every", &o.checkpoint_every, "steps between checkpoints; 0: one at the end"},
+        {"checkpoint_every", &o.checkpoint_every,
+         "steps between checkpoints, the first before any step; 0: one at the end"},
     };
 }
 

@@ -15,10 +15,11 @@ std::int64_t elements_per_token(const ModelOptions& model, bool moe) {
     const std::int64_t key = std::int64_t{model.kv_heads} * model.head_size;
     const int normed = model.qk_norm == "none" ? 0 : 1;
     const std::int64_t inner = model.activation == "swiglu" ? 3 : 2;  // before and after the activation
-    const std::int64_t attention = 4 * model.hidden + (2 + normed) * query + (2 + normed) * key + model.heads;
+    const std::int64_t hidden = model.hidden;
+    const std::int64_t attention = 4 * hidden + (2 + normed) * query + (2 + normed) * key + model.heads;
     if (!moe) return attention + inner * model.dense_intermediate;
-    return attention + 2 * model.experts + model.top_k * (2 * model.hidden + inner * model.intermediate) +
-           (model.shared_intermediate > 0 ? model.hidden + inner * model.shared_intermediate : 0);
+    return attention + 2 * std::int64_t{model.experts} + model.top_k * (2 * hidden + inner * model.intermediate) +
+           (model.shared_intermediate > 0 ? hidden + inner * model.shared_intermediate : 0);
 }
 
 }  // namespace
@@ -33,7 +34,7 @@ MemoryNeed predict_memory(const ModelOptions& model, const TrainOptions& train, 
     const std::int64_t copies = train.optimizer == "adamw" ? 4 : 2;
 
     const std::int64_t tokens = divide_up(train.batch, ranks) * train.sequence;
-    std::int64_t per_token = 2 * model.hidden + model.vocabulary;
+    std::int64_t per_token = 2 * std::int64_t{model.hidden} + model.vocabulary;
     std::int64_t largest_layer = 0;  // what backward adds, of one layer at a time
     for (int layer = 0; layer < model.layers; ++layer) {
         const std::int64_t here = elements_per_token(model, model.is_moe(layer));

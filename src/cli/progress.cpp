@@ -82,7 +82,8 @@ Progress::Progress(int steps, int log_every)
 
 void Progress::show(const StepReport& report) {
     if (live_) {
-        std::cout << '\r' << line_of(report, steps_) << "\x1b[K" << std::flush;
+        // A narrow terminal cuts the line off: broken into two, it could not be written over.
+        std::cout << "\r\x1b[?7l" << line_of(report, steps_) << "\x1b[K\x1b[?7h" << std::flush;
         line_open_ = true;
     } else if (report.step == 1 || report.step % log_every_ == 0 || report.step == steps_)
         std::cout << line_of(report, steps_) << std::endl;

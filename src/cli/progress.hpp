@@ -27,6 +27,10 @@ private:
 class Progress {
 public:
     Progress(int steps, int log_every);
+    ~Progress() { finish(); }  ///< so that an error begins a line of its own
+    Progress(const Progress&) = delete;
+    Progress& operator=(const Progress&) = delete;
+
     void show(const StepReport& report);
     void finish();
 

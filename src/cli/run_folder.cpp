@@ -30,12 +30,23 @@ void make_new(const fs::path& folder) {
     if (failed) throw UserError(concat(folder.string(), ": cannot be made: ", failed.message()));
 }
 
+// Where a file's text is gathered until it is whole. What is no file, such as a pipe, is written as it comes.
+fs::path partial_of(const fs::path& path) {
+    std::error_code ignored;
+    const fs::file_status status = fs::symlink_status(path, ignored);
+    return fs::exists(status) && !fs::is_regular_file(status) ? path : fs::path(path.string() + ".partial");
+}
+
 }  // namespace
 
-fs::path RunFolder::checkpoint(int step) const {
+std::string step_name(int step) {
     std::string number = std::to_string(step);
     number.insert(0, std::size_t(std::max(0, 6 - int(number.size()))), '0');
-    return root / "checkpoints" / concat("step-", number, ".h5");
+    return "step-" + number;
+}
+
+fs::path RunFolder::checkpoint(int step) const {
+    return root / "checkpoints" / (step_name(step) + ".h5");
 }
 
 RunFolder create_run_folder(const std::string& name, const Communicator& world) {
@@ -65,10 +76,21 @@ fs::path find_checkpoint(const fs::path& run) {
 void write_file(const fs::path& path, const std::string& text) {
     std::error_code failed;
     if (path.has_parent_path()) fs::create_directories(path.parent_path(), failed);
-    std::ofstream file(path, std::ios::binary);
+    const fs::path partial = partial_of(path);
+    std::ofstream file(partial, std::ios::binary);
     file << text;
     file.close();
-    if (!file) throw UserError(concat(path.string(), ": cannot be written"));
+    if (file && partial != path) fs::rename(partial, path, failed);
+    if (!file || failed) throw UserError(concat(path.string(), ": cannot be written"));
+}
+
+void expect_writable(const fs::path& path) {
+    std::error_code failed;
+    if (path.has_parent_path()) fs::create_directories(path.parent_path(), failed);
+    const fs::path partial = partial_of(path);
+    const bool fits = partial == path ? !fs::is_directory(path, failed) : std::ofstream(partial).is_open();
+    if (partial != path) fs::remove(partial, failed);
+    if (!fits) throw UserError(concat(path.string(), ": cannot be written"));
 }
 
 }  // namespace expar::cli

@@ -44,6 +44,7 @@ private:
     const Communicator& world_;
     bool root_;
     Corpus corpus_;
+    std::optional<Corpus> held_out_;
     RunFolder folder_;
     std::unique_ptr<Device> device_;
     std::optional<Trainer> trainer_;
@@ -67,11 +68,28 @@ RunConfig settled(RunConfig config, int ranks) {
     return config;
 }
 
+// The held-out part of the prepared folders among the texts; a plain file has none.
+std::optional<Corpus> held_out_of(const RunOptions& options, const Communicator& world) {
+    std::string folders;
+    std::error_code ignored;
+    if (world.rank() == 0 && options.validate)
+        for (const auto& path : options.text)
+            if (std::filesystem::is_directory(std::filesystem::path(path) / "validation", ignored))
+                folders += path + '\n';
+    folders = world.broadcast(folders, 0, {"validation"});
+    std::vector<std::string> paths;
+    for (std::size_t begin = 0; begin < folders.size(); begin = folders.find('\n', begin) + 1)
+        paths.push_back(folders.substr(begin, folders.find('\n', begin) - begin));
+    if (paths.empty()) return std::nullopt;
+    return load_corpus(paths, Split::validation, 2, world);
+}
+
 Run::Run(RunConfig config, const Communicator& world)
     : config_(std::move(config)),
       world_(world),
       root_(world.rank() == 0),
       corpus_(load_corpus(config_.run.text, Split::train, config_.train.sequence + 1, world)),
+      held_out_(held_out_of(config_.run, world)),
       folder_(create_run_folder(config_.run.out, world)),
       device_(make_cpu_device(config_.train.threads)) {
     judge_on_root(world_, [&] {
@@ -163,19 +181,10 @@ void Run::train() {
     if (recorder_) recorder_->finish();
 }
 
-// Of the prepared folders among the texts; a plain file has no held-out part.
 std::vector<TextLoss> Run::validate() {
-    std::string folders;
-    if (root_ && config_.run.validate)
-        for (const auto& path : config_.run.text)
-            if (std::filesystem::is_directory(std::filesystem::path(path) / "validation")) folders += path + '\n';
-    folders = world_.broadcast(folders, 0, {"validation"});
-    std::vector<std::string> paths;
-    for (std::size_t begin = 0; begin < folders.size(); begin = folders.find('\n', begin) + 1)
-        paths.push_back(folders.substr(begin, folders.find('\n', begin) - begin));
-    if (paths.empty()) return {};
-    const Corpus held_out = load_corpus(paths, Split::validation, 2, world_);
-    return evaluate_text(*trainer_, held_out, {config_.train.sequence, config_.train.batch}, world_);
+    if (!held_out_) return {};
+    // A window of one byte predicts nothing.
+    return evaluate_text(*trainer_, *held_out_, {std::max(2, config_.train.sequence), config_.train.batch}, world_);
 }
 
 void Run::write_summary(const std::vector<TextLoss>& validation) {

@@ -1,6 +1,6 @@
 #include "expar/verify/verify.hpp"
 
-#include <fstream>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -9,6 +9,7 @@
 #include "expar/comm/verdict.hpp"
 #include "expar/compute/cpu_device.hpp"
 #include "expar/verify/golden_check.hpp"
+#include "run_folder.hpp"
 #include "subcommands.hpp"
 
 namespace expar::cli {
@@ -26,13 +27,14 @@ VerifyReport check_golden(const VerifyCommand& command, const Communicator& worl
     const auto reference = make_reference_device();
     for (const std::string& file : command.golden) {
         const GoldenBlock golden = read_golden(file, world);
+        const std::string name = std::filesystem::path(file).stem().string();
         if (world.rank() == 0)
             std::cout << file << ": " << golden.model << " by transformers " << golden.transformers_version
                       << ", torch " << golden.torch_version << ": " << golden.tokens << " tokens, hidden "
                       << golden.hidden << ", " << golden.experts << " experts of width " << golden.intermediate
                       << ", top-" << golden.top_k << "\n";
         for (const auto& [dtype, device] : {std::pair{DType::float64, reference.get()}, {DType::float32, cpu.get()}}) {
-            const VerifyReport report = verify_golden(golden, golden.model, dtype, *device, world);
+            const VerifyReport report = verify_golden(golden, name, dtype, *device, world);
             all.rows.insert(all.rows.end(), report.rows.begin(), report.rows.end());
         }
     }
@@ -45,18 +47,15 @@ VerifyReport check_training(const VerifyCommand& command, const Communicator& wo
 }
 
 int run_verify(const VerifyCommand& command, const Communicator& world) {
+    if (!command.json.empty()) judge_on_root(world, [&] { expect_writable(command.json); });
     const VerifyReport report = command.golden.empty() ? check_training(command, world) : check_golden(command, world);
     if (world.rank() == 0) {
         report.print(std::cout);
-        std::cout << (report.passed() ? "verify: passed" : "verify: FAILED") << ", " << report.rows.size()
+        std::cout << (report.passed() ? "verify: passed" : "verify: FAILED") << ", " << report.compared()
                   << " comparisons on " << world.size() << " ranks\n"
                   << std::flush;
     }
-    if (!command.json.empty())
-        judge_on_root(world, [&] {
-            std::ofstream file(command.json);
-            if (!(file << report.json() << std::flush)) throw UserError(concat(command.json, ": cannot be written"));
-        });
+    if (!command.json.empty()) judge_on_root(world, [&] { write_file(command.json, report.json()); });
     return report.passed() ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -64,10 +63,11 @@ int run_verify(const VerifyCommand& command, const Communicator& world) {
 
 Runner add_verify(CLI::App& command) {
     auto options = std::make_shared<VerifyCommand>();
-    command.add_option("--json", options->json, "write every comparison to this file");
+    command.add_option("--json", options->json, "write every comparison to this file")->type_name("FILE");
     command
         .add_option("--golden", options->golden,
                     "compare the MoE layer with these files of scripts/reference/make_golden.py instead")
+        ->type_name("FILE...")
         ->expected(1, -1);
     command.add_option("--threads", options->threads, "threads of a rank")
         ->check(CLI::PositiveNumber)

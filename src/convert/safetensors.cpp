@@ -88,8 +88,9 @@ void SafetensorsWriter::finish() {
     if (next_ != tensors_.size())
         throw Error(concat("safetensors: ", next_, " of ", tensors_.size(), " tensors were appended"));
     out_.close();
-    if (!out_) throw UserError(concat(path_.string(), ": writing failed"));
-    std::filesystem::rename(temporary_, path_);
+    std::error_code failed;
+    if (out_) std::filesystem::rename(temporary_, path_, failed);
+    if (!out_ || failed) throw UserError(concat(path_.string(), ": writing failed"));
 }
 
 void SafetensorsFile::fail(const std::string& what) const {

@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <limits>
 #include <string_view>
+#include <utility>
 
 #include "expar/base/error.hpp"
 
@@ -111,6 +112,23 @@ std::int64_t attention_parameters(const ModelOptions& options) {
     return options.hidden * (2 * query + 2 * key) + norms;
 }
 
+// A block of parameters is one row of a matrix. Counted in float64: the products of two ints may not fit in 64 bits.
+void check_blocks(const ModelOptions& options) {
+    const double hidden = options.hidden;
+    const double heads = double(options.heads) * options.head_size + double(options.kv_heads) * options.head_size;
+    const double matrices = options.activation == "swiglu" ? 3 : 2;
+    const double width = std::max({options.intermediate, options.dense_intermediate, options.shared_intermediate});
+    const std::pair<std::string_view, double> blocks[] = {{"embedding", hidden * options.vocabulary},
+                                                          {"attention", 2 * hidden * heads + 2 * hidden + 2 * heads},
+                                                          {"router", hidden * options.experts},
+                                                          {"largest feed-forward block", hidden * width * matrices}};
+    constexpr double largest = std::numeric_limits<int>::max();
+    for (const auto& [name, elements] : blocks)
+        if (elements > largest)
+            throw UserError(concat("model: the ", name, " has ", elements, " parameters; expected at most ",
+                                   std::numeric_limits<int>::max()));
+}
+
 }  // namespace
 
 ModelOptions ModelOptions::resolved() const {
@@ -124,6 +142,7 @@ ModelOptions ModelOptions::resolved() const {
     if (kv_heads == 0) complete.kv_heads = heads;
     if (head_size == 0) complete.head_size = hidden / heads;
     if (dense_intermediate == 0) complete.dense_intermediate = top_k * intermediate;
+    check_blocks(complete);
     return complete;
 }
 
@@ -131,8 +150,8 @@ ParameterCount count_parameters(const ModelOptions& given) {
     const ModelOptions options = given.resolved();
     const std::int64_t hidden = options.hidden;
     const std::int64_t expert = mlp_parameters(options, options.intermediate);
-    std::int64_t common = (options.tied_head ? 1 : 2) * options.vocabulary * hidden + hidden;
-    int moe_layers = 0;
+    std::int64_t common = (options.tied_head ? 1 : 2) * (options.vocabulary * hidden) + hidden;
+    std::int64_t moe_layers = 0;
     for (int layer = 0; layer < options.layers; ++layer) {
         common += attention_parameters(options) + 2 * hidden;
         if (!options.is_moe(layer)) {

@@ -20,6 +20,8 @@ constexpr std::array integer_fields = {&GoldenBlock::hidden,  &GoldenBlock::inte
                                        &GoldenBlock::tokens,  &GoldenBlock::shared_intermediate};
 constexpr std::array integer_names = {"hidden", "intermediate", "experts", "top_k", "tokens", "shared_intermediate"};
 
+constexpr std::int64_t largest_size = 1 << 24;
+
 struct Wanted {
     std::string name;
     int rows;
@@ -72,9 +74,9 @@ void read_shape(const Hdf5File& file, GoldenBlock& block) {
     for (std::size_t i = 0; i < integer_fields.size(); ++i) {
         const std::int64_t value = file.integer_attribute("", integer_names[i]);
         const bool may_be_zero = integer_fields[i] == &GoldenBlock::shared_intermediate;
-        if (value < (may_be_zero ? 0 : 1) || value > 1 << 24)
-            throw UserError(concat(file.path().string(), ": ", integer_names[i], " = ", value, ", expected at least ",
-                                   may_be_zero ? 0 : 1));
+        if (value < (may_be_zero ? 0 : 1) || value > largest_size)
+            throw UserError(concat(file.path().string(), ": ", integer_names[i], " = ", value, ", expected ",
+                                   may_be_zero ? 0 : 1, " to ", largest_size));
         block.*integer_fields[i] = int(value);
     }
     block.seed = file.integer_attribute("", "seed");

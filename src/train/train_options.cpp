@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 #include <span>
 #include <string_view>
 
@@ -12,9 +14,16 @@
 namespace expar {
 namespace {
 
+constexpr double longest_timeout = 1e9;  // nanoseconds of it fit in 64 bits
+
 template <class Value>
 void expect(bool fits, std::string_view field, const Value& value, std::string_view expected) {
     if (!fits) throw UserError(concat(field, ": ", value, ", expected ", expected));
+}
+
+void expect_not_negative(std::string_view field, double value) {
+    expect(value >= 0, field, value, "at least 0");
+    expect(std::isfinite(value), field, value, "a finite number");
 }
 
 void expect_one_of(std::string_view field, std::string_view value, std::span<const std::string> known) {
@@ -31,20 +40,22 @@ void TrainOptions::validate(int ranks) const {
     expect(ranks_per_node >= 0, "ranks_per_node", ranks_per_node, "at least 0");
     expect(sequence >= 1, "sequence", sequence, "at least 1 byte");
     expect(batch >= 1, "batch", batch, "at least 1 sequence");
+    const std::int64_t tokens = std::int64_t{batch} * (std::int64_t{sequence} + 1);
+    expect(tokens <= std::numeric_limits<int>::max(), "batch * (sequence + 1)", tokens, "at most 2147483647 bytes");
     expect(accumulation >= 1, "accumulation", accumulation, "at least 1 micro-batch");
     expect(steps >= 0, "steps", steps, "at least 0");
     expect(schedule_steps >= 0, "schedule_steps", schedule_steps, "at least 0");
     expect(warmup_steps >= 0, "warmup_steps", warmup_steps, "at least 0");
-    expect(learning_rate >= 0, "learning_rate", learning_rate, "at least 0");
-    expect(router_learning_rate_scale >= 0, "router_learning_rate_scale", router_learning_rate_scale, "at least 0");
+    expect_not_negative("learning_rate", learning_rate);
+    expect_not_negative("router_learning_rate_scale", router_learning_rate_scale);
     expect(final_fraction >= 0 && final_fraction <= 1, "final_fraction", final_fraction, "0 to 1");
     expect(beta1 >= 0 && beta1 < 1, "beta1", beta1, "0 to less than 1");
     expect(beta2 >= 0 && beta2 < 1, "beta2", beta2, "0 to less than 1");
-    expect(epsilon > 0, "epsilon", epsilon, "more than 0");
-    expect(weight_decay >= 0, "weight_decay", weight_decay, "at least 0");
-    expect(clip >= 0, "clip", clip, "at least 0");
+    expect(epsilon > 0 && std::isfinite(epsilon), "epsilon", epsilon, "a finite number above 0");
+    expect_not_negative("weight_decay", weight_decay);
+    expect_not_negative("clip", clip);
     expect(threads >= 1, "threads", threads, "at least 1");
-    expect(timeout > 0, "timeout", timeout, "more than 0 seconds");
+    expect(timeout > 0 && timeout <= longest_timeout, "timeout", timeout, "more than 0 and at most 1e9 seconds");
     expect(checkpoint_every >= 0, "checkpoint_every", checkpoint_every, "at least 0");
     expect_one_of("optimizer", optimizer, std::array<std::string, 2>{"adamw", "sgd"});
     expect_one_of("placement", placement, std::array<std::string, 2>{"linear", "shuffled"});

@@ -1,10 +1,10 @@
 #include "expar/verify/comparison.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "expar/base/random.hpp"
 #include "expar/train/schedule.hpp"
-#include "expar/verify/plain_model.hpp"
 #include "expar/verify/plain_optimizer.hpp"
 
 namespace expar {
@@ -68,8 +68,21 @@ PlainBatch plain(const MicroBatch& batch, const StepRecord::Pass& pass) {
     result.offsets = batch.offsets;
     result.rank_offsets = {0};
     for (const int tokens : pass.tokens_of_rank) result.rank_offsets.push_back(result.rank_offsets.back() + tokens);
+    if (pass.choices.empty()) throw Error("verify: the tested side recorded no choice of experts");
     result.choices = pass.choices;
     return result;
+}
+
+StepReport report_of(const PlainResult& result, double clip) {
+    StepReport report;
+    report.loss = result.loss;
+    report.balance_loss = result.balance_loss;
+    report.z_loss = result.z_loss;
+    report.norm.dense = result.gradient_norm;  // the total is what is compared
+    report.clip_factor = plain_clip_factor(result.gradient_norm, clip);
+    for (const PlainMicroBatch& batch : result.micro_batches)
+        for (const PlainRouting& routing : batch.routings) report.dropped += routing.dropped;
+    return report;
 }
 
 PlainOptimizer plain(const TrainOptions& train, int step) {
@@ -116,22 +129,23 @@ void Comparison::acted() const {
     std::vector<int> tokens_of_rank(layout_.ranks());
     for (const auto& pass : tested_.passes)
         for (int rank = 0; rank < layout_.ranks(); ++rank) tokens_of_rank[rank] += pass.tokens_of_rank[rank];
-    VerifyRow acted = row("one_rank", "feature", 0);
-    acted.skipped = case_.did_not_act(tested_.report, layout_, tokens_of_rank);
+    std::string failure = case_.did_not_act(tested_.report, layout_, tokens_of_rank);
     if (case_.feature == Feature::shared_expert) {
         const auto shared = joined(tested_.gradients, [](const auto& n) { return n.find(".shared.") != n.npos; });
-        if (std::ranges::all_of(shared, [](float g) { return g == 0; }))
-            acted.skipped = "the shared expert learned nothing";
+        if (std::ranges::all_of(shared, [](float g) { return g == 0; })) failure = "the shared expert learned nothing";
     }
-    acted.passed = acted.bitwise = acted.skipped.empty();
-    report_.rows.push_back(acted);
+    count("one_rank", failure.empty() ? "feature" : concat("feature: ", failure), failure.empty() ? 0 : 1);
 }
 
 void Comparison::copies(int differing) const {
-    VerifyRow equal = row("one_rank", "copies", bits);
-    equal.max_abs_error = differing;
-    equal.passed = equal.bitwise = differing == 0;
-    report_.rows.push_back(equal);
+    count("one_rank", "copies", differing);
+}
+
+void Comparison::count(const std::string& reference, const std::string& quantity, int wrong) const {
+    VerifyRow counted = row(reference, quantity, bits);
+    counted.max_abs_error = counted.max_rel_error = wrong;
+    counted.passed = counted.bitwise = wrong == 0;
+    report_.rows.push_back(counted);
 }
 
 void Comparison::scalar(const std::string& reference, const std::string& quantity, double tested,
@@ -139,6 +153,16 @@ void Comparison::scalar(const std::string& reference, const std::string& quantit
     VerifyRow compared = row(reference, quantity, rounding);
     compare(std::span<const double>(&tested, 1), std::span<const double>(&expected, 1), compared);
     report_.rows.push_back(compared);
+}
+
+// What a step reports, beside its rows and tensors.
+void Comparison::scalars(const std::string& reference, const StepReport& expected) const {
+    scalar(reference, "loss", tested_.report.loss, expected.loss);
+    scalar(reference, "balance_loss", tested_.report.balance_loss, expected.balance_loss);
+    scalar(reference, "z_loss", tested_.report.z_loss, expected.z_loss);
+    scalar(reference, "clip_norm", tested_.report.norm.total(), expected.norm.total());
+    scalar(reference, "clip_factor", tested_.report.clip_factor, expected.clip_factor);
+    count(reference, "dropped", int(std::abs(tested_.report.dropped - expected.dropped)));
 }
 
 template <class Reference>
@@ -182,11 +206,32 @@ void Comparison::with_one_rank(const StepRecord& alone) const {
     };
     rows("output", &Pass::logits);
     rows("input_gradient", &Pass::d_embedded);
-    scalar("one_rank", "loss", tested_.report.loss, alone.report.loss);
-    scalar("one_rank", "balance_loss", tested_.report.balance_loss, alone.report.balance_loss);
+    scalars("one_rank", alone.report);
     tensors("one_rank", tested_.gradients, alone.gradients, exact && layout_.dp() == 1);
-    scalar("one_rank", "clip_norm", tested_.report.norm.total(), alone.report.norm.total());
     changes("one_rank", alone.values);
+}
+
+// The reference took the tested side's choices: what it had to take on trust is judged here.
+void Comparison::routings(const PlainResult& expected) const {
+    const ModelOptions model = case_.model.resolved();
+    double shortfall = 0;
+    int missing = 0, misplaced = 0;
+    for (std::size_t m = 0; m < expected.micro_batches.size(); ++m)
+        for (std::size_t l = 0; l < expected.micro_batches[m].routings.size(); ++l) {
+            const PlainRouting& routing = expected.micro_batches[m].routings[l];
+            const auto& choices = tested_.passes.at(m).choices.at(l);
+            const auto& kept = tested_.passes.at(m).kept.at(l);
+            shortfall = std::max(shortfall, plain_shortfall(model, routing.logits, choices));
+            missing += int(std::ranges::count(choices, -1));
+            for (std::size_t i = 0; i < routing.kept.size(); ++i) misplaced += kept.at(i) != routing.kept[i];
+        }
+    // Logits are a few units in size here: a choice may be wrong where two are equal but for rounding. A choice that is
+    // missing is wrong by any margin.
+    VerifyRow choices = row("float64", "choices", rounding);
+    choices.max_abs_error = choices.max_rel_error = missing > 0 ? missing : shortfall;
+    choices.passed = missing == 0 && shortfall <= rounding;
+    report_.rows.push_back(choices);
+    count("float64", "kept", misplaced);
 }
 
 void Comparison::with_float64(const std::vector<MicroBatch>& batches) const {
@@ -195,31 +240,13 @@ void Comparison::with_float64(const std::vector<MicroBatch>& batches) const {
     std::int64_t first_token = 0;
     for (std::size_t m = 0; m < batches.size(); ++m) {
         const int tokens = batches[m].token_count();
-        plain_batches.push_back(plain(batches[m], tested_.passes[m]));
+        plain_batches.push_back(plain(batches[m], tested_.passes.at(m)));
         plain_batches.back().noise = noise_of(model, case_.train, tested_.report.step, first_token, tokens);
         first_token += tokens;
     }
     const PlainState before{plain(start_.values), plain(start_.moment1), plain(start_.moment2)};
     const PlainResult expected = plain_step(model, before.weights, plain_batches);
-
-    double shortfall = 0;
-    int misplaced = 0;
-    for (std::size_t m = 0; m < batches.size(); ++m)
-        for (std::size_t l = 0; l < expected.micro_batches[m].routings.size(); ++l) {
-            const PlainRouting& routing = expected.micro_batches[m].routings[l];
-            const auto& kept = tested_.passes[m].kept[l];
-            shortfall = std::max(shortfall, plain_shortfall(model, routing.logits, tested_.passes[m].choices[l]));
-            for (std::size_t i = 0; i < kept.size(); ++i) misplaced += kept[i] != routing.kept[i];
-        }
-    // Logits are a few units in size here: a choice may be wrong where two are equal but for rounding.
-    VerifyRow choices = row("float64", "choices", rounding);
-    choices.max_abs_error = choices.max_rel_error = shortfall;
-    choices.passed = shortfall <= rounding;
-    report_.rows.push_back(choices);
-    VerifyRow kept = row("float64", "kept", bits);
-    kept.max_abs_error = misplaced;
-    kept.passed = kept.bitwise = misplaced == 0;
-    report_.rows.push_back(kept);
+    routings(expected);
 
     const auto rows = [&](const std::string& quantity, auto member, auto reference_member) {
         VerifyRow compared = row("float64", quantity, rounding);
@@ -230,10 +257,8 @@ void Comparison::with_float64(const std::vector<MicroBatch>& batches) const {
     };
     rows("output", &StepRecord::Pass::logits, &PlainMicroBatch::logits);
     rows("input_gradient", &StepRecord::Pass::d_embedded, &PlainMicroBatch::d_embedded);
-    scalar("float64", "loss", tested_.report.loss, expected.loss);
-    scalar("float64", "balance_loss", tested_.report.balance_loss, expected.balance_loss);
+    scalars("float64", report_of(expected, case_.train.clip));
     tensors("float64", tested_.gradients, expected.gradients, false);
-    scalar("float64", "clip_norm", tested_.report.norm.total(), expected.gradient_norm);
     const int step = tested_.report.step;
     changes("float64", plain_update(plain(case_.train, step), step, before, expected.gradients).weights);
 }

@@ -40,5 +40,24 @@ TEST_F(RunFolderTest, FindsTheLastCheckpoint) {
     EXPECT_EQ(find_checkpoint(run.checkpoint(50)), run.checkpoint(50));
 }
 
+TEST_F(RunFolderTest, WritesAFileWholeOrNotAtAll) {
+    if (world.rank() != 0) return;
+    const auto file = std::filesystem::path(path) / "new" / "result.json";
+    EXPECT_NO_THROW(expect_writable(file));
+    EXPECT_FALSE(std::filesystem::exists(file));
+    write_file(file, "one");
+    write_file(file, "two");
+    EXPECT_NO_THROW(expect_writable(file));
+    EXPECT_EQ(std::filesystem::file_size(file), 3u);
+    EXPECT_FALSE(std::filesystem::exists(file.string() + ".partial"));
+    for (const auto& impossible : {file / "below", file.parent_path()}) {
+        EXPECT_NE(complaint_of<UserError>([&] { expect_writable(impossible); }), "");
+        EXPECT_NE(complaint_of<UserError>([&] { write_file(impossible, ""); }), "");
+    }
+    EXPECT_NO_THROW(expect_writable("/dev/null"));
+    EXPECT_NO_THROW(write_file("/dev/null", "text"));
+    EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+}
+
 }  // namespace
 }  // namespace expar::cli

@@ -66,6 +66,10 @@ TEST(ModelOptions, AWidthBeyondAnIntIsRefused) {
               "model: top_k * intermediate is 4000000000; expected at most 2147483647");
     EXPECT_EQ(complaint([](auto& o) { o.head_size = 1000000000; }),
               "model: heads * head_size is 8000000000; expected at most 2147483647");
+    EXPECT_EQ(complaint([](auto& o) { o.vocabulary = o.hidden = 65536; }),
+              "model: the embedding has 4.29497e+09 parameters; expected at most 2147483647");
+    EXPECT_EQ(complaint([](auto& o) { o.hidden = o.intermediate = 32768; }),
+              "model: the attention has 4.29516e+09 parameters; expected at most 2147483647");
 }
 
 TEST(ModelOptions, EveryNumberAndNameIsJudged) {

@@ -31,6 +31,11 @@ TEST(TrainOptions, NamesFieldValueAndWhatWasExpected) {
     EXPECT_EQ(refusal([](auto& o) { o.optimizer = std::string("adam"); }),
               "unknown optimizer 'adam'; known: adamw, sgd");
     EXPECT_EQ(refusal([](auto& o) { o.exchange = std::string("x"); }), "unknown exchange 'x'; known: native, spread");
+    EXPECT_EQ(refusal([](auto& o) { o.learning_rate = INFINITY; }), "learning_rate: inf, expected a finite number");
+    EXPECT_EQ(refusal([](auto& o) { o.timeout = 1e10; }),
+              "timeout: 1e+10, expected more than 0 and at most 1e9 seconds");
+    EXPECT_EQ(refusal([](auto& o) { o.batch = o.sequence = 50000; }),
+              "batch * (sequence + 1): 2500050000, expected at most 2147483647 bytes");
     for (const auto& text :
          {refusal([](auto& o) { o.ep = 3; }), refusal([](auto& o) { o.combine = std::string("fast"); }),
           refusal([](auto& o) { o.placement = std::string("random"); }), refusal([](auto& o) { o.beta2 = 1; })})

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "expar/base/error.hpp"
+
 namespace expar {
 namespace {
 
@@ -34,10 +36,25 @@ TEST(VerifyReport, NeverPassesWhatIsNotANumber) {
     EXPECT_FALSE(compared({1, NAN}, {1, 1}, 1e-3).passed);
     EXPECT_FALSE(compared({1, INFINITY}, {1, 1}, 1e-3).passed);
     EXPECT_FALSE(compared({1, 1}, {1, NAN}, 1e-3).passed);
+    EXPECT_FALSE(compared({1, NAN, 1}, {1, NAN, 1}, 0).passed);
+    EXPECT_FALSE(compared({1, INFINITY}, {1, INFINITY}, 0).passed);
+    EXPECT_FALSE(compared({1, INFINITY}, {1, INFINITY}, 1e-3).passed);
 }
 
 TEST(VerifyReport, FailsWhenNothingWasCompared) {
+    EXPECT_FALSE(compared({}, {}, 0).passed);
+    EXPECT_FALSE(compared({}, {}, 1e-3).passed);
     EXPECT_FALSE(VerifyReport{}.passed());
+    VerifyRow skipped;
+    skipped.skipped = "no layout has a place for it";
+    skipped.passed = true;
+    EXPECT_FALSE(VerifyReport{{skipped}}.passed());
+    EXPECT_EQ(VerifyReport{{skipped}}.compared(), 0);
+}
+
+TEST(VerifyReport, RefusesToCompareUnequalSizes) {
+    EXPECT_THROW((void)compared({1, 2}, {1}, 1), Error);
+    EXPECT_THROW((void)compared({}, {1}, 1), Error);
 }
 
 }  // namespace

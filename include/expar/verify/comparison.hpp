@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "expar/verify/cases.hpp"
+#include "expar/verify/plain_model.hpp"
 #include "expar/verify/recorder.hpp"
 #include "expar/verify/report.hpp"
 
@@ -29,7 +30,11 @@ public:
 
 private:
     [[nodiscard]] VerifyRow row(const std::string& reference, const std::string& quantity, double tolerance) const;
+    /// Of things that must be none.
+    void count(const std::string& reference, const std::string& quantity, int wrong) const;
     void scalar(const std::string& reference, const std::string& quantity, double tested, double expected) const;
+    void scalars(const std::string& reference, const StepReport& expected) const;
+    void routings(const PlainResult& expected) const;
     template <class Reference>
     void tensors(const std::string& reference, const Tensors& tested, const Reference& expected, bool bits) const;
     template <class Reference>

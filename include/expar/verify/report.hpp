@@ -7,7 +7,7 @@
 
 namespace expar {
 
-/// One comparison, as it stands in the JSON file.
+/// One comparison, as it stands in the JSON file, where an error that is infinite is null.
 struct VerifyRow {
     std::string case_name;
     int ranks = 1;
@@ -30,13 +30,15 @@ struct VerifyRow {
 struct VerifyReport {
     std::vector<VerifyRow> rows;
 
-    [[nodiscard]] bool passed() const;
+    [[nodiscard]] int compared() const;  ///< rows that were not skipped
+    [[nodiscard]] bool passed() const;   ///< something was compared, and nothing failed
     [[nodiscard]] std::string json() const;
     /// A line per case and layout, then every comparison that failed.
     void print(std::ostream& out) const;
 };
 
-/// Fills the errors, `bitwise` and `passed` of a row from what was computed and what was expected.
+/// Fills the errors, `bitwise` and `passed` of a row from what was computed and what was expected. Nothing passes that
+/// is empty, or where a value is not finite. Throws Error when the sizes differ.
 void compare(std::span<const float> tested, std::span<const float> reference, VerifyRow& row);
 void compare(std::span<const float> tested, std::span<const double> reference, VerifyRow& row);
 void compare(std::span<const double> tested, std::span<const double> reference, VerifyRow& row);
