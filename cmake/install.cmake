@@ -1,15 +1,18 @@
-# `cmake --install BUILD --prefix DIR`, after which find_package(expar) gives expar::expar and expar::expar_core.
+# `cmake --install BUILD --prefix DIR`, after which find_package(expar) gives expar::expar_core and, unless that was
+# built alone, expar::expar.
 include(CMakePackageConfigHelpers)
 
 # The names that find_package gives, for those who add this tree to theirs.
 add_library(expar::expar_core ALIAS expar_core)
-add_library(expar::expar ALIAS expar)
-
-set(expar_package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/expar)
-install(TARGETS expar_core expar expar_hdf5 EXPORT expar)
-if(TARGET expar_cli)
+set(expar_libraries expar_core)
+if(NOT EXPAR_CORE_ONLY)
+  add_library(expar::expar ALIAS expar)
+  list(APPEND expar_libraries expar expar_hdf5)
   install(TARGETS expar_cli)
 endif()
+
+set(expar_package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/expar)
+install(TARGETS ${expar_libraries} EXPORT expar)
 install(DIRECTORY include/expar TYPE INCLUDE)
 install(EXPORT expar NAMESPACE expar:: FILE expar-targets.cmake DESTINATION ${expar_package_folder})
 

@@ -7,6 +7,7 @@
 #include "expar/base/dtype.hpp"               // element types
 #include "expar/base/error.hpp"               // Error, UserError, concat
 #include "expar/base/matrix.hpp"              // owned matrices and their views
+#include "expar/base/names.hpp"               // tables of named choices
 #include "expar/base/random.hpp"              // counter-based random numbers
 #include "expar/comm/all_gather_rows.hpp"     // rows of all ranks
 #include "expar/comm/communicator.hpp"        // a group of ranks

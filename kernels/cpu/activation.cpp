@@ -16,12 +16,7 @@ public:
         const auto from = floats(inner);
         const auto to = floats(out);
         const auto curve = forward_curve(kind);
-        for_each_row(to.rows, to.cols, [&](long i) {
-            if (kind == Activation::swiglu)
-                kernels_.swiglu(from.row(i), from.row(i) + to.cols, to.row(i), to.cols);
-            else
-                curve(from.row(i), to.row(i), to.cols);
-        });
+        for_each_row(to.rows, to.cols, [&](long i) { curve(from.row(i), to.row(i), to.cols); });
     }
 
     void backward(Activation kind, ConstRows inner, ConstRows d_out, Rows d_inner, Stream&) const override {
@@ -30,13 +25,7 @@ public:
         const auto to = floats(d_inner);
         const int width = gradient.cols;
         const auto curve = backward_curve(kind);
-        for_each_row(gradient.rows, width, [&](long i) {
-            if (kind == Activation::swiglu)
-                kernels_.swiglu_backward(from.row(i), from.row(i) + width, gradient.row(i), to.row(i),
-                                         to.row(i) + width, width);
-            else
-                curve(from.row(i), gradient.row(i), to.row(i), width);
-        });
+        for_each_row(gradient.rows, width, [&](long i) { curve(from.row(i), gradient.row(i), to.row(i), width); });
     }
 
 private:
@@ -50,7 +39,7 @@ private:
     [[nodiscard]] ActivationKernels::Forward forward_curve(Activation kind) const {
         switch (kind) {
             case Activation::swiglu:
-                return nullptr;
+                return kernels_.swiglu;
             case Activation::gelu:
                 return kernels_.gelu;
             case Activation::gelu_tanh:
@@ -64,7 +53,7 @@ private:
     [[nodiscard]] ActivationKernels::Backward backward_curve(Activation kind) const {
         switch (kind) {
             case Activation::swiglu:
-                return nullptr;
+                return kernels_.swiglu_backward;
             case Activation::gelu:
                 return kernels_.gelu_backward;
             case Activation::gelu_tanh:

@@ -78,15 +78,16 @@ public:
         threads_.for_each_range(rows.rows, 64, [&](long first, long last) {
             for (long t = first; t < last; ++t) {
                 const int position = positions[std::size_t(t)];
-                kernels_.rotation.rotate(table_.cosine(position), table_.sine(position), float(direction), rows.row(t),
-                                         rows.cols / head_size, head_size / 2);
+                kernels_.rotation.rotate(
+                    {table_.cosine(position), table_.sine(position), float(direction), head_size / 2}, rows.row(t),
+                    rows.cols / head_size);
             }
         });
     }
 
-    void forward(const AttentionShape& shape, const AttentionSpans& spans, ConstRows q, ConstRows k, ConstRows v,
-                 Rows out, Rows log_sum_exp, Stream&) const override {
-        const Forward task{shape, floats(q), floats(k), floats(v), floats(out), floats(log_sum_exp)};
+    void forward(const AttentionShape& shape, const AttentionSpans& spans, const Inputs& in, Rows out, Rows log_sum_exp,
+                 Stream&) const override {
+        const Forward task{shape, floats(in.q), floats(in.k), floats(in.v), floats(out), floats(log_sum_exp)};
         for_each_key_head(shape, spans, [&](Span queries, Span keys, int kv_head, Scratch& scratch) {
             forward_key_head(task, queries, keys, kv_head, scratch);
         });
@@ -95,9 +96,9 @@ public:
     void backward(const AttentionShape& shape, std::span<const int> offsets, const Saved& saved, ConstRows d_out,
                   const Gradients& gradients, Stream&) const override {
         const Backward task{shape,
-                            floats(saved.q),
-                            floats(saved.k),
-                            floats(saved.v),
+                            floats(saved.in.q),
+                            floats(saved.in.k),
+                            floats(saved.in.v),
                             floats(saved.out),
                             floats(saved.log_sum_exp),
                             floats(d_out),

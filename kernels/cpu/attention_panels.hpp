@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "floats.hpp"
 #include "vector_kernels.hpp"
 

@@ -13,7 +13,7 @@ struct SizeClass {
     std::size_t bytes;  // of every block of the class
 };
 
-// Sizes 64 · 2^n · {1, 1.25, 1.5, 1.75}: at most a quarter of a block is unused.
+// Sizes 256 and above it 2^n · {1, 1.25, 1.5, 1.75}, of which at most a fifth is unused.
 SizeClass class_of(std::size_t bytes) {
     constexpr std::size_t smallest = 256;
     if (bytes <= smallest) return {0, smallest};

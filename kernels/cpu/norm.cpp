@@ -33,9 +33,9 @@ public:
     }
 
     // Every block of rows has its own sum for d_weight; the sums are added in order afterwards.
-    void backward(ConstRows x, ConstRows weight, ConstRows inverse_rms, ConstRows dy, Rows dx, Write write,
-                  Rows d_weight, Stream&) const override {
-        const Arguments in{floats(x), floats(weight), floats(inverse_rms), floats(dy), floats(dx), write};
+    void backward(const Saved& saved, ConstRows dy, Rows dx, Write write, Rows d_weight, Stream&) const override {
+        const Arguments in{floats(saved.x), floats(saved.weight), floats(saved.inverse_rms),
+                           floats(dy),      floats(dx),           write};
         const auto total = floats(d_weight);
         const long blocks = (in.x.rows + block_rows - 1) / block_rows;
         std::vector<float> sums(std::size_t(blocks * total.cols));
@@ -66,7 +66,7 @@ private:
         const double mean = double(kernels_.dot3(in.weight.data, dy, x, width)) / width;
         kernels_.add_weight_gradient(r, x, dy, d_weight, width);
         const auto apply = in.write == Write::add ? kernels_.add_backward : kernels_.backward;
-        apply(r, float(double(r) * r * r * mean), x, in.weight.data, dy, in.dx.row(row) + at, width);
+        apply({r, float(double(r) * r * r * mean), x, in.weight.data, dy}, in.dx.row(row) + at, width);
     }
 
     const Threads& threads_;

@@ -11,11 +11,6 @@ namespace {
 
 constexpr long grain_tokens = 256;
 
-// Weights that sum to 1 over the choices are the softmax of the chosen logits, by either convention.
-bool sum_to_one(RouterConvention convention) {
-    return convention == RouterConvention::softmax_renormalized || convention == RouterConvention::topk_softmax;
-}
-
 // Inserts every expert among the best so far, behind its equals.
 void select_of_token(const float* logits, int experts, std::span<int> chosen) {
     std::size_t count = 0;
@@ -66,12 +61,12 @@ public:
         });
     }
 
-    void weigh(RouterConvention convention, ConstRows logits, std::span<const int> experts, Rows probabilities,
-               Rows log_sum_exp, Rows weights, Stream&) const override {
+    void weigh(RouterConvention convention, ConstRows logits, std::span<const int> experts, const Weighed& out,
+               Stream&) const override {
         const auto from = floats(logits);
-        const auto softmax = floats(probabilities);
-        const auto lse = floats(log_sum_exp);
-        const auto chosen_weights = floats(weights);
+        const auto softmax = floats(out.probabilities);
+        const auto lse = floats(out.log_sum_exp);
+        const auto chosen_weights = floats(out.weights);
         const auto top_k = std::size_t(chosen_weights.cols);
         threads_.for_each_range(from.rows, grain_tokens, [&](long first, long last) {
             for (long t = first; t < last; ++t) {
@@ -81,7 +76,7 @@ public:
                 rows_.scale(1 / sum, softmax.row(t), softmax.row(t), from.cols);
                 const auto chosen = experts.subspan(std::size_t(t) * top_k, top_k);
                 float* weight = chosen_weights.row(t);
-                if (sum_to_one(convention))
+                if (weights_sum_to_one(convention))
                     weigh_chosen(chosen, from.row(t), weight);
                 else
                     for (std::size_t j = 0; j < top_k; ++j) weight[j] = chosen[j] < 0 ? 0 : softmax.row(t)[chosen[j]];
@@ -89,26 +84,25 @@ public:
         });
     }
 
-    void weigh_backward(RouterConvention convention, ConstRows probabilities, ConstRows log_sum_exp,
-                        std::span<const int> experts, ConstRows weights, ConstRows d_weights,
+    void weigh_backward(RouterConvention convention, const Saved& saved, ConstRows d_weights,
                         const RouterGradient& gradient, Rows d_logits, Stream&) const override {
-        const auto p = floats(probabilities);
-        const auto lse = floats(log_sum_exp);
-        const auto w = floats(weights);
+        const auto p = floats(saved.probabilities);
+        const auto lse = floats(saved.log_sum_exp);
+        const auto w = floats(saved.weights);
         const auto d_w = floats(d_weights);
         const auto to = floats(d_logits);
         const auto top_k = std::size_t(w.cols);
         threads_.for_each_range(p.rows, grain_tokens, [&](long first, long last) {
             std::vector<double> sum(std::size_t(p.cols)), d_probability(std::size_t(p.cols));
             for (long t = first; t < last; ++t) {
-                const auto chosen = experts.subspan(std::size_t(t) * top_k, top_k);
+                const auto chosen = saved.experts.subspan(std::size_t(t) * top_k, top_k);
                 const double z = 2 * gradient.z_scale * double(*lse.row(t));
                 for (int e = 0; e < p.cols; ++e) sum[e] = z * double(p.row(t)[e]);
                 if (gradient.d_probability.empty())
                     std::ranges::fill(d_probability, 0.0);
                 else
                     std::ranges::copy(gradient.d_probability, d_probability.begin());
-                if (sum_to_one(convention))
+                if (weights_sum_to_one(convention))
                     add_chosen_gradient(chosen, w.row(t), d_w.row(t), sum.data());
                 else
                     for (std::size_t j = 0; j < top_k; ++j)

@@ -34,16 +34,15 @@ public:
         const auto w = floats(value);
         const auto m = floats(moment1);
         const auto v = floats(moment2);
-        for_each_row(w, [&](long i) { kernels_.adamw(factors, g.row(i), w.row(i), m.row(i), v.row(i), w.cols); });
+        for_each_row(w, [&](long i) { kernels_.adamw(factors, {g.row(i), w.row(i), m.row(i), v.row(i)}, w.cols); });
     }
 
     void sgd(double learning_rate, double weight_decay, double gradient_scale, ConstRows gradient, Rows value,
              Stream&) const override {
         const auto g = floats(gradient);
         const auto w = floats(value);
-        for_each_row(w, [&](long i) {
-            kernels_.sgd(float(learning_rate), float(gradient_scale), float(weight_decay), g.row(i), w.row(i), w.cols);
-        });
+        const SgdFactors factors{float(learning_rate), float(weight_decay), float(gradient_scale)};
+        for_each_row(w, [&](long i) { kernels_.sgd(factors, g.row(i), w.row(i), w.cols); });
     }
 
     [[nodiscard]] double sum_of_squares(ConstRows values, Stream&) const override {

@@ -16,16 +16,19 @@ struct RowKernels {
     void (*sigmoid)(const float* in, float* out, long count);
 };
 
-/// Of `count` elements. The two-column forms are SwiGLU's: gate and value.
+/// From `in` to `count` elements of `out`. SwiGLU's `in` has twice as many: the gates, then the values.
 struct ActivationKernels {
     using Forward = void (*)(const float* in, float* out, long count);
     using Backward = void (*)(const float* in, const float* d_out, float* d_in, long count);
 
-    void (*swiglu)(const float* gate, const float* up, float* out, long count);
-    void (*swiglu_backward)(const float* gate, const float* up, const float* d_out, float* d_gate, float* d_up,
-                            long count);
-    Forward gelu, gelu_tanh, relu;
-    Backward gelu_backward, gelu_tanh_backward, relu_backward;
+    Forward swiglu, gelu, gelu_tanh, relu;
+    Backward swiglu_backward, gelu_backward, gelu_tanh_backward, relu_backward;
+};
+
+/// a weight dy - b x
+struct NormGradient {
+    float a, b;
+    const float *x, *weight, *dy;
 };
 
 struct NormKernels {
@@ -33,10 +36,8 @@ struct NormKernels {
     void (*apply)(float scale, const float* in, const float* weight, float* out, long count);
     /// Σ a b c
     float (*dot3)(const float* a, const float* b, const float* c, long count);
-    /// dx = a weight dy - b x
-    void (*backward)(float a, float b, const float* x, const float* weight, const float* dy, float* dx, long count);
-    /// As backward, added to dx
-    void (*add_backward)(float a, float b, const float* x, const float* weight, const float* dy, float* dx, long count);
+    void (*backward)(const NormGradient& gradient, float* dx, long count);      ///< dx = gradient
+    void (*add_backward)(const NormGradient& gradient, float* dx, long count);  ///< dx += gradient
     /// d_weight += scale x dy
     void (*add_weight_gradient)(float scale, const float* x, const float* dy, float* d_weight, long count);
 };
@@ -49,10 +50,16 @@ struct SoftmaxKernels {
     void (*backward)(float scale, float mean, const float* probability, float* d_probability, long count);
 };
 
+struct Rotation {
+    const float *cosine, *sine;  ///< [half]
+    float direction;
+    int half;
+};
+
 struct RotationKernels {
-    /// In each of `count` heads of 2 half columns, (a, b) = (a cosine - b d sine, b cosine + a d sine) for the pairs
-    /// (i, i + half); cosine, sine [half]
-    void (*rotate)(const float* cosine, const float* sine, float direction, float* heads, int count, int half);
+    /// In each of `count` heads of 2 half columns, (a, b) = (a cosine - b direction sine, b cosine + a direction sine)
+    /// for the pairs (i, i + half)
+    void (*rotate)(const Rotation& rotation, float* heads, int count);
 };
 
 struct AdamWFactors {
@@ -61,11 +68,19 @@ struct AdamWFactors {
     float learning_rate, weight_decay;
 };
 
+struct AdamWRow {
+    const float* gradient;
+    float *value, *moment1, *moment2;
+};
+
+struct SgdFactors {
+    float learning_rate, weight_decay, gradient_scale;
+};
+
 struct UpdateKernels {
-    void (*adamw)(const AdamWFactors& factors, const float* gradient, float* value, float* moment1, float* moment2,
-                  long count);
-    /// value -= rate (scale gradient + decay value)
-    void (*sgd)(float rate, float scale, float decay, const float* gradient, float* value, long count);
+    void (*adamw)(const AdamWFactors& factors, const AdamWRow& row, long count);
+    /// value -= learning_rate (gradient_scale gradient + weight_decay value)
+    void (*sgd)(const SgdFactors& factors, const float* gradient, float* value, long count);
     double (*sum_of_squares)(const float* in, long count);  ///< in float64
 };
 

@@ -39,14 +39,14 @@ void for_each_query(const AttentionShape& shape, const AttentionSpans& spans, Wo
 }
 
 template <class Real>
-void forward_query(const AttentionShape& shape, const Query& query, ConstRows q, ConstRows k, ConstRows v,
+void forward_query(const AttentionShape& shape, const Query& query, const AttentionOperations::Inputs& in,
                    std::span<Real> out, Real& log_sum_exp) {
     const int d = shape.head_size;
     const int kv_head = query.head / (shape.heads / shape.kv_heads);
     std::vector<double> weights(query.keys);
     for (int j = 0; j < query.keys; ++j)
         weights[j] =
-            dot(head_of<Real>(q, query.row, query.head, d), head_of<Real>(k, query.first_key + j, kv_head, d)) /
+            dot(head_of<Real>(in.q, query.row, query.head, d), head_of<Real>(in.k, query.first_key + j, kv_head, d)) /
             std::sqrt(double(d));
     const double largest = *std::ranges::max_element(weights);
     double sum = 0;
@@ -55,7 +55,7 @@ void forward_query(const AttentionShape& shape, const Query& query, ConstRows q,
     for (int c = 0; c < d; ++c) {
         double value = 0;
         for (int j = 0; j < query.keys; ++j)
-            value += weights[j] / sum * double(head_of<Real>(v, query.first_key + j, kv_head, d)[c]);
+            value += weights[j] / sum * double(head_of<Real>(in.v, query.first_key + j, kv_head, d)[c]);
         out[c] = Real(value);
     }
 }
@@ -71,17 +71,17 @@ void backward_query(const AttentionShape& shape, const Query& query, const Atten
     const int d = shape.head_size;
     const int kv_head = query.head / (shape.heads / shape.kv_heads);
     const double scale = 1 / std::sqrt(double(d));
-    const auto q = head_of<Real>(saved.q, query.row, query.head, d);
+    const auto q = head_of<Real>(saved.in.q, query.row, query.head, d);
     const auto d_o = head_of<Real>(d_out, query.row, query.head, d);
     const double out_dot = dot(d_o, head_of<Real>(saved.out, query.row, query.head, d));
     const std::size_t q_at = (std::size_t(query.row) * shape.heads + query.head) * d;
     for (int j = 0; j < query.keys; ++j) {
         const int key = query.first_key + j;
-        const auto k = head_of<Real>(saved.k, key, kv_head, d);
+        const auto k = head_of<Real>(saved.in.k, key, kv_head, d);
         const std::size_t kv_at = (std::size_t(key) * shape.kv_heads + kv_head) * d;
         const double probability =
             std::exp(dot(q, k) * scale - double(saved.log_sum_exp.row<Real>(query.row)[query.head]));
-        const double d_score = scale * probability * (dot(d_o, head_of<Real>(saved.v, key, kv_head, d)) - out_dot);
+        const double d_score = scale * probability * (dot(d_o, head_of<Real>(saved.in.v, key, kv_head, d)) - out_dot);
         for (int c = 0; c < d; ++c) {
             sums.d_q[q_at + c] += d_score * double(k[c]);
             sums.d_k[kv_at + c] += d_score * double(q[c]);
@@ -118,13 +118,13 @@ public:
         });
     }
 
-    void forward(const AttentionShape& shape, const AttentionSpans& spans, ConstRows q, ConstRows k, ConstRows v,
-                 Rows out, Rows log_sum_exp, Stream&) const override {
-        with_real(q.dtype(), [&]<class Real>(Real) {
+    void forward(const AttentionShape& shape, const AttentionSpans& spans, const Inputs& in, Rows out, Rows log_sum_exp,
+                 Stream&) const override {
+        with_real(in.q.dtype(), [&]<class Real>(Real) {
             for_each_query(shape, spans, [&](const Query& query) {
                 const auto out_head =
                     out.row<Real>(query.row).subspan(std::size_t(query.head) * shape.head_size, shape.head_size);
-                forward_query<Real>(shape, query, q, k, v, out_head, log_sum_exp.row<Real>(query.row)[query.head]);
+                forward_query<Real>(shape, query, in, out_head, log_sum_exp.row<Real>(query.row)[query.head]);
             });
         });
     }
@@ -134,7 +134,7 @@ public:
         const auto elements = [](Rows rows) { return std::size_t(rows.rows()) * rows.cols(); };
         Sums sums{std::vector<double>(elements(gradients.d_q)), std::vector<double>(elements(gradients.d_k)),
                   std::vector<double>(elements(gradients.d_v))};
-        with_real(saved.q.dtype(), [&]<class Real>(Real) {
+        with_real(saved.in.q.dtype(), [&]<class Real>(Real) {
             for_each_query(shape, {offsets, offsets},
                            [&](const Query& query) { backward_query<Real>(shape, query, saved, d_out, sums); });
             round_to<Real>(sums.d_q, gradients.d_q);

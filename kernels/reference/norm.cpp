@@ -19,10 +19,16 @@ void forward_group(std::span<const Real> x, std::span<const Real> weight, double
     for (std::size_t c = 0; c < x.size(); ++c) y[c] = Real(double(x[c]) * scale * double(weight[c]));
 }
 
+template <class Real>
+struct Group {
+    std::span<const Real> x, weight;
+    double inverse_rms;
+};
+
 // dx = r (w dy) - x r³ mean(w dy x)
 template <class Real>
-void backward_group(std::span<const Real> x, std::span<const Real> weight, double r, std::span<const Real> dy,
-                    std::span<Real> dx, Write write) {
+void backward_group(const Group<Real>& group, std::span<const Real> dy, std::span<Real> dx, Write write) {
+    const auto& [x, weight, r] = group;
     double mean = 0;
     for (std::size_t c = 0; c < x.size(); ++c) mean += double(weight[c]) * double(dy[c]) * double(x[c]);
     mean /= double(x.size());
@@ -44,8 +50,8 @@ public:
         });
     }
 
-    void backward(ConstRows x, ConstRows weight, ConstRows inverse_rms, ConstRows dy, Rows dx, Write write,
-                  Rows d_weight, Stream&) const override {
+    void backward(const Saved& saved, ConstRows dy, Rows dx, Write write, Rows d_weight, Stream&) const override {
+        const auto& [x, weight, inverse_rms] = saved;
         with_real(x.dtype(), [&]<class Real>(Real) {
             for (int first = 0; first < x.rows(); first += MatrixProduct::block_rows) {
                 const int rows = std::min(MatrixProduct::block_rows, x.rows() - first);
@@ -55,8 +61,9 @@ public:
             const std::size_t width = weight.cols();
             for (int i = 0; i < x.rows(); ++i)
                 for (int g = 0; g < inverse_rms.cols(); ++g)
-                    backward_group<Real>(x.row<Real>(i).subspan(g * width, width), weight.row<Real>(0),
-                                         double(inverse_rms.row<Real>(i)[g]), dy.row<Real>(i).subspan(g * width, width),
+                    backward_group<Real>({x.row<Real>(i).subspan(g * width, width), weight.row<Real>(0),
+                                          double(inverse_rms.row<Real>(i)[g])},
+                                         dy.row<Real>(i).subspan(g * width, width),
                                          dx.row<Real>(i).subspan(g * width, width), write);
         });
     }

@@ -31,11 +31,6 @@ double softmax(std::span<const Real> logits, std::span<Real> probabilities) {
     return log_sum_exp;
 }
 
-// Weights that sum to 1 over the choices are the softmax of the chosen logits, by either convention.
-bool sum_to_one(RouterConvention convention) {
-    return convention == RouterConvention::softmax_renormalized || convention == RouterConvention::topk_softmax;
-}
-
 template <class Real>
 void weigh_token(RouterConvention convention, std::span<const int> chosen, std::span<const Real> logits,
                  std::span<const Real> probabilities, std::span<Real> weights) {
@@ -50,7 +45,8 @@ void weigh_token(RouterConvention convention, std::span<const int> chosen, std::
         if (e < 0)
             weights[j] = 0;
         else
-            weights[j] = sum_to_one(convention) ? Real(std::exp(double(logits[e]) - largest) / sum) : probabilities[e];
+            weights[j] =
+                weights_sum_to_one(convention) ? Real(std::exp(double(logits[e]) - largest) / sum) : probabilities[e];
     }
 }
 
@@ -64,17 +60,21 @@ void add_softmax_gradient(std::span<const Real> probabilities, std::span<const d
         d_logits[e] += double(probabilities[e]) * (gradient[e] - mean);
 }
 
+// The same for weights that are a softmax of the chosen logits alone.
 template <class Real>
-void weigh_backward_token(RouterConvention convention, std::span<const int> chosen, std::span<const Real> probabilities,
-                          std::span<const Real> weights, std::span<const Real> d_weights, std::span<double> d_logits) {
-    if (sum_to_one(convention)) {
-        double mean = 0;
-        for (std::size_t j = 0; j < chosen.size(); ++j)
-            if (chosen[j] >= 0) mean += double(d_weights[j]) * double(weights[j]);
-        for (std::size_t j = 0; j < chosen.size(); ++j)
-            if (chosen[j] >= 0) d_logits[chosen[j]] += double(weights[j]) * (double(d_weights[j]) - mean);
-        return;
-    }
+void add_chosen_gradient(std::span<const int> chosen, std::span<const Real> weights, std::span<const Real> d_weights,
+                         std::span<double> d_logits) {
+    double mean = 0;
+    for (std::size_t j = 0; j < chosen.size(); ++j)
+        if (chosen[j] >= 0) mean += double(d_weights[j]) * double(weights[j]);
+    for (std::size_t j = 0; j < chosen.size(); ++j)
+        if (chosen[j] >= 0) d_logits[chosen[j]] += double(weights[j]) * (double(d_weights[j]) - mean);
+}
+
+// The same for weights that are probabilities as they are.
+template <class Real>
+void add_probability_gradient(std::span<const int> chosen, std::span<const Real> probabilities,
+                              std::span<const Real> d_weights, std::span<double> d_logits) {
     std::vector<double> gradient(probabilities.size());
     for (std::size_t j = 0; j < chosen.size(); ++j)
         if (chosen[j] >= 0) gradient[chosen[j]] += double(d_weights[j]);
@@ -94,30 +94,33 @@ public:
         });
     }
 
-    void weigh(RouterConvention convention, ConstRows logits, std::span<const int> experts, Rows probabilities,
-               Rows log_sum_exp, Rows weights, Stream&) const override {
-        const int top_k = weights.cols();
+    void weigh(RouterConvention convention, ConstRows logits, std::span<const int> experts, const Weighed& out,
+               Stream&) const override {
+        const int top_k = out.weights.cols();
         with_real(logits.dtype(), [&]<class Real>(Real) {
             for (int t = 0; t < logits.rows(); ++t) {
-                log_sum_exp.row<Real>(t)[0] = Real(softmax<Real>(logits.row<Real>(t), probabilities.row<Real>(t)));
+                const auto probabilities = out.probabilities.row<Real>(t);
+                out.log_sum_exp.row<Real>(t)[0] = Real(softmax<Real>(logits.row<Real>(t), probabilities));
                 weigh_token<Real>(convention, experts.subspan(std::size_t(t) * top_k, top_k), logits.row<Real>(t),
-                                  probabilities.row<Real>(t), weights.row<Real>(t));
+                                  probabilities, out.weights.row<Real>(t));
             }
         });
     }
 
-    void weigh_backward(RouterConvention convention, ConstRows probabilities, ConstRows log_sum_exp,
-                        std::span<const int> experts, ConstRows weights, ConstRows d_weights,
+    void weigh_backward(RouterConvention convention, const Saved& saved, ConstRows d_weights,
                         const RouterGradient& gradient, Rows d_logits, Stream&) const override {
-        const int top_k = weights.cols();
-        with_real(probabilities.dtype(), [&]<class Real>(Real) {
-            std::vector<double> sum(probabilities.cols());
-            for (int t = 0; t < probabilities.rows(); ++t) {
-                const auto p = probabilities.row<Real>(t);
-                const double z = 2 * gradient.z_scale * double(log_sum_exp.row<Real>(t)[0]);
+        const int top_k = saved.weights.cols();
+        with_real(saved.probabilities.dtype(), [&]<class Real>(Real) {
+            std::vector<double> sum(saved.probabilities.cols());
+            for (int t = 0; t < saved.probabilities.rows(); ++t) {
+                const auto p = saved.probabilities.row<Real>(t);
+                const double z = 2 * gradient.z_scale * double(saved.log_sum_exp.row<Real>(t)[0]);
                 for (std::size_t e = 0; e < p.size(); ++e) sum[e] = z * double(p[e]);
-                weigh_backward_token<Real>(convention, experts.subspan(std::size_t(t) * top_k, top_k), p,
-                                           weights.row<Real>(t), d_weights.row<Real>(t), sum);
+                const auto chosen = saved.experts.subspan(std::size_t(t) * top_k, top_k);
+                if (weights_sum_to_one(convention))
+                    add_chosen_gradient<Real>(chosen, saved.weights.row<Real>(t), d_weights.row<Real>(t), sum);
+                else
+                    add_probability_gradient<Real>(chosen, p, d_weights.row<Real>(t), sum);
                 if (!gradient.d_probability.empty()) add_softmax_gradient<Real>(p, gradient.d_probability, sum);
                 std::ranges::transform(sum, d_logits.row<Real>(t).begin(), [](double value) { return Real(value); });
             }

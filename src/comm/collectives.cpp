@@ -52,10 +52,6 @@ std::vector<T> gather_to_all(const Communicator& comm, std::span<const T> mine, 
     return std::move(memory->all);
 }
 
-void check_contiguous(ConstRows view, const char* what) {
-    if (!view.contiguous()) throw Error(concat(what, ": a matrix with gaps between its rows"));
-}
-
 }  // namespace
 
 // MPI promises no order of additions; the ranks' own values, added one after the other, have one.

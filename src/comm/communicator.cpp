@@ -39,7 +39,7 @@ private:
 };
 
 void check_message(ConstRows view, int peer, int size, const char* what) {
-    if (!view.contiguous()) throw Error(concat(what, ": a matrix with gaps between its rows"));
+    check_contiguous(view, what);
     if (peer < 0 || peer >= size) throw Error(concat(what, ": rank ", peer, ", expected 0 to ", size - 1));
 }
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "exchange_shape.hpp"
+#include "expar/base/names.hpp"
 #include "row_type.hpp"
 
 namespace expar {
@@ -45,12 +46,7 @@ void copy_own_rows(ConstRows send, Rows recv, const ExchangeShape& shape, int ra
 }
 
 std::unique_ptr<Exchange> make_exchange(std::string_view name, const Communicator& comm) {
-    std::string known;
-    for (const ExchangeKind& kind : exchange_kinds) {
-        if (kind.name == name) return kind.make(comm);
-        known += concat(known.empty() ? "" : ", ", kind.name);
-    }
-    throw UserError(concat("unknown exchange '", name, "'; known: ", known));
+    return entry_named(exchange_kinds, "exchange", name).make(comm);
 }
 
 std::vector<std::string> exchange_names() {

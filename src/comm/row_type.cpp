@@ -48,6 +48,10 @@ std::vector<int> row_offsets(std::span<const int> counts, const char* what) {
     return offsets;
 }
 
+void check_contiguous(ConstRows view, const char* what) {
+    if (!view.contiguous()) throw Error(concat(what, ": a matrix with gaps between its rows"));
+}
+
 int int_count(std::size_t count, const char* what) {
     if (count > std::size_t(std::numeric_limits<int>::max()))
         throw Error(concat(what, ": ", count, " elements, expected at most ", std::numeric_limits<int>::max()));

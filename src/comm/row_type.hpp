@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "expar/base/dtype.hpp"
+#include "expar/base/matrix.hpp"
 
 namespace expar {
 
@@ -43,6 +43,9 @@ private:
 /// Where each rank's rows start, and after the last the sum of all. Throws Error on a negative count, and when the sum
 /// exceeds an int, which is all that MPI's displacements hold.
 [[nodiscard]] std::vector<int> row_offsets(std::span<const int> counts, const char* what);
+
+/// Throws Error unless the rows lie one behind the other.
+void check_contiguous(ConstRows view, const char* what);
 
 /// `count` as MPI's int. Throws Error when it does not fit.
 [[nodiscard]] int int_count(std::size_t count, const char* what);

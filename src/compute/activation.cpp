@@ -2,33 +2,26 @@
 
 #include <array>
 
+#include "expar/base/names.hpp"
+
 namespace expar {
 namespace {
 
-struct NamedActivation {
-    std::string_view name;
-    Activation kind;
-};
-
-constexpr std::array activations = {
-    NamedActivation{"swiglu", Activation::swiglu},
-    NamedActivation{"gelu", Activation::gelu},
-    NamedActivation{"gelu_tanh", Activation::gelu_tanh},
-    NamedActivation{"relu", Activation::relu},
-};
+constexpr std::array<Named<Activation>, 4> activations = {{
+    {"swiglu", Activation::swiglu},
+    {"gelu", Activation::gelu},
+    {"gelu_tanh", Activation::gelu_tanh},
+    {"relu", Activation::relu},
+}};
 
 }  // namespace
 
 Activation activation_named(std::string_view name) {
-    for (const auto& known : activations)
-        if (known.name == name) return known.kind;
-    throw UserError(concat("unknown activation '", name, "'; known: ", activation_names()));
+    return entry_named(activations, "activation", name).value;
 }
 
 std::string activation_names() {
-    std::string names;
-    for (const auto& known : activations) names += concat(names.empty() ? "" : ", ", known.name);
-    return names;
+    return names_of(activations);
 }
 
 }  // namespace expar

@@ -2,33 +2,26 @@
 
 #include <array>
 
+#include "expar/base/names.hpp"
+
 namespace expar {
 namespace {
 
-struct NamedConvention {
-    std::string_view name;
-    RouterConvention convention;
-};
-
-constexpr std::array conventions = {
-    NamedConvention{"mixtral", RouterConvention::softmax_renormalized},
-    NamedConvention{"olmoe", RouterConvention::softmax},
-    NamedConvention{"gpt-oss", RouterConvention::topk_softmax},
-    NamedConvention{"switch", RouterConvention::top1_probability},
-};
+constexpr std::array<Named<RouterConvention>, 4> conventions = {{
+    {"mixtral", RouterConvention::softmax_renormalized},
+    {"olmoe", RouterConvention::softmax},
+    {"gpt-oss", RouterConvention::topk_softmax},
+    {"switch", RouterConvention::top1_probability},
+}};
 
 }  // namespace
 
 RouterConvention router_convention(std::string_view name) {
-    for (const auto& known : conventions)
-        if (known.name == name) return known.convention;
-    throw UserError(concat("unknown router '", name, "'; known: ", router_convention_names()));
+    return entry_named(conventions, "router", name).value;
 }
 
 std::string router_convention_names() {
-    std::string names;
-    for (const auto& known : conventions) names += concat(names.empty() ? "" : ", ", known.name);
-    return names;
+    return names_of(conventions);
 }
 
 }  // namespace expar

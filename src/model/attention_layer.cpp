@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "expar/base/device.hpp"
+#include "expar/base/names.hpp"
 #include "expar/compute/matrix_product.hpp"
 #include "expar/compute/norm.hpp"
 #include "expar/compute/rows.hpp"
@@ -11,15 +12,11 @@
 namespace expar {
 namespace {
 
-struct NamedQkNorm {
-    std::string_view name;
-    QkNorm norm;
-};
-constexpr std::array qk_norms = {
-    NamedQkNorm{"none", QkNorm::none},
-    NamedQkNorm{"projection", QkNorm::projection},
-    NamedQkNorm{"head", QkNorm::head},
-};
+constexpr std::array<Named<QkNorm>, 3> qk_norms = {{
+    {"none", QkNorm::none},
+    {"projection", QkNorm::projection},
+    {"head", QkNorm::head},
+}};
 
 // Places in the block. Query, key and value lie together and are one product.
 enum Tensor { attention_norm, query, key, value, output, query_norm, key_norm };
@@ -35,12 +32,7 @@ void copy_rows(Device& device, ConstRows from, Rows to) {
 }  // namespace
 
 QkNorm qk_norm_named(std::string_view name) {
-    std::string known;
-    for (const auto& entry : qk_norms) {
-        if (entry.name == name) return entry.norm;
-        known += concat(known.empty() ? "" : ", ", entry.name);
-    }
-    throw UserError(concat("unknown norm of queries and keys '", name, "'; known: ", known));
+    return entry_named(qk_norms, "norm of queries and keys", name).value;
 }
 
 std::vector<TensorSpec> attention_tensors(const ModelOptions& options, int layer) {
@@ -110,8 +102,9 @@ AttentionOperations::Saved AttentionLayer::saved(const AttentionState& state) co
     const int keys = key_columns();
     const ConstRows projected = state.projected;
     const ConstRows turned = qk_norm_ == QkNorm::none ? projected : ConstRows(state.turned);
-    return {turned.columns(0, queries), turned.columns(queries, keys), projected.columns(queries + keys, keys),
-            state.out, state.log_sum_exp};
+    return {{turned.columns(0, queries), turned.columns(queries, keys), projected.columns(queries + keys, keys)},
+            state.out,
+            state.log_sum_exp};
 }
 
 void AttentionLayer::add_output(ConstRows x, ConstRows out, Rows y) const {
@@ -124,8 +117,7 @@ AttentionState AttentionLayer::forward(const MicroBatch& batch, ConstRows x, Row
     project(batch.positions, x, state);
     state.out = Matrix(device_, x.dtype(), x.rows(), query_columns());
     state.log_sum_exp = Matrix(device_, x.dtype(), x.rows(), shape_.heads);
-    const auto [q, k, v, out, log_sum_exp] = saved(state);
-    device_.attention().forward(shape_, {batch.offsets, batch.offsets}, q, k, v, state.out, state.log_sum_exp,
+    device_.attention().forward(shape_, {batch.offsets, batch.offsets}, saved(state).in, state.out, state.log_sum_exp,
                                 device_.stream());
     add_output(x, state.out, y);
     return state;
@@ -138,15 +130,16 @@ void AttentionLayer::extend(std::span<const int> positions, ConstRows x, KvCache
     project(positions, x, state);
     state.out = Matrix(device_, x.dtype(), rows, query_columns());
     state.log_sum_exp = Matrix(device_, x.dtype(), rows, shape_.heads);
-    const auto [q, k, v, out, log_sum_exp] = saved(state);
+    const auto [q, k, v] = saved(state).in;
     copy_rows(device_, k, cache.keys(layer_).slice(cache.length(), rows));
     copy_rows(device_, v, cache.values(layer_).slice(cache.length(), rows));
 
     const int known = cache.length() + rows;
     const std::array query_offsets{0, rows};
     const std::array key_offsets{0, known};
-    device_.attention().forward(shape_, {query_offsets, key_offsets}, q, cache.keys(layer_).slice(0, known),
-                                cache.values(layer_).slice(0, known), state.out, state.log_sum_exp, device_.stream());
+    device_.attention().forward(shape_, {query_offsets, key_offsets},
+                                {q, cache.keys(layer_).slice(0, known), cache.values(layer_).slice(0, known)},
+                                state.out, state.log_sum_exp, device_.stream());
     add_output(x, state.out, y);
 }
 
@@ -169,9 +162,9 @@ Matrix AttentionLayer::project_backward(const MicroBatch& batch, const Attention
     if (qk_norm_ == QkNorm::none) return d_projected;
 
     const ConstRows raw = state.projected;
-    device_.norm().backward(raw.columns(0, queries), block_.value(query_norm), state.q_inverse_rms, d_q,
+    device_.norm().backward({raw.columns(0, queries), block_.value(query_norm), state.q_inverse_rms}, d_q,
                             d_raw.columns(0, queries), Write::assign, block_.gradient(query_norm), stream);
-    device_.norm().backward(raw.columns(queries, keys), block_.value(key_norm), state.k_inverse_rms, d_k,
+    device_.norm().backward({raw.columns(queries, keys), block_.value(key_norm), state.k_inverse_rms}, d_k,
                             d_raw.columns(queries, keys), Write::assign, block_.gradient(key_norm), stream);
     return d_projected;
 }
@@ -190,7 +183,7 @@ void AttentionLayer::backward(const MicroBatch& batch, ConstRows x, const Attent
     product.weight_gradient(d_projected, state.normed, block_.gradient(query, projections), stream);
 
     copy_rows(device_, d_y, d_x);
-    device_.norm().backward(x, block_.value(attention_norm), state.inverse_rms, d_normed, d_x, Write::add,
+    device_.norm().backward({x, block_.value(attention_norm), state.inverse_rms}, d_normed, d_x, Write::add,
                             block_.gradient(attention_norm), stream);
 }
 

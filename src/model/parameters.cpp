@@ -89,7 +89,7 @@ std::vector<ParameterBlock*> Parameters::of_layer(int layer) const {
 }
 
 void Parameters::initialize(std::uint64_t seed) {
-    for (const auto& block : blocks_) block->initialize(seed, device_.stream());
+    for (const auto& block : blocks_) block->initialize(seed);
 }
 
 void Parameters::zero_gradients() {

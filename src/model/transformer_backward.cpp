@@ -15,7 +15,7 @@ Matrix Transformer::score_vocabulary_backward(const TransformerState& state, Con
     device_.product().input_gradient(d_logits, head_->value(0), d_normed, stream);
     device_.product().weight_gradient(d_logits, state.normed, head_->gradient(0), stream);
     Matrix d_x(device_, dtype_, d_logits.rows(), options_.hidden);
-    device_.norm().backward(state.x, norm_->value(0), state.inverse_rms, d_normed, d_x, Write::assign,
+    device_.norm().backward({state.x, norm_->value(0), state.inverse_rms}, d_normed, d_x, Write::assign,
                             norm_->gradient(0), stream);
     return d_x;
 }

@@ -57,7 +57,7 @@ void Transformer::Layer::feed_forward_backward(const LayerState& state, Rows d, 
         d_normed = Matrix(device, d.dtype(), d.rows(), d.cols());
         dense->backward(state.normed, std::array{0, d.rows()}, *state.dense, d, d_normed);
     }
-    device.norm().backward(state.after_attention, attention_block.value(norm_tensor), state.inverse_rms, d_normed, d,
+    device.norm().backward({state.after_attention, attention_block.value(norm_tensor), state.inverse_rms}, d_normed, d,
                            Write::add, attention_block.gradient(norm_tensor), device.stream());
 }
 

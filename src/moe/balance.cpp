@@ -1,14 +1,16 @@
 #include "expar/moe/balance.hpp"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
+
+#include "expar/base/names.hpp"
 
 namespace expar {
 
 Scope scope_named(std::string_view name) {
-    if (name == "rank") return Scope::rank;
-    if (name == "all") return Scope::all;
-    throw UserError(concat("unknown scope '", name, "'; known: rank, all"));
+    constexpr std::array<Named<Scope>, 2> scopes = {{{"rank", Scope::rank}, {"all", Scope::all}}};
+    return entry_named(scopes, "scope", name).value;
 }
 
 RouterStatistics& RouterStatistics::operator+=(const RouterStatistics& other) {

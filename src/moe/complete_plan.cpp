@@ -8,12 +8,6 @@
 namespace expar {
 namespace {
 
-// One (token, choice) that an expert here serves.
-struct Service {
-    int delivered;  // row of delivery: own ones first, then received ones
-    int choice;
-};
-
 // Builds what is known once the headers are here: what arrives, which expert reads it, what goes back, and where.
 class Completion {
 public:
@@ -21,8 +15,8 @@ public:
         : plan_(plan), source_(source), headers_(headers), scope_(scope) {}
 
     void build(DType weight_dtype, Device& device) {
-        read_headers();
-        group(weight_dtype, device);
+        count_services();
+        with_real(weight_dtype, [&]<class Real>(Real) { list_expert_rows<Real>(device); });
         list_returns(device);
         list_choice_returns(device);
         if (plan_.order == CombineOrder::reduced) {
@@ -32,78 +26,72 @@ public:
     }
 
 private:
-    ConstRows header(int delivered) const {
-        return delivered < plan_.own_rows ? source_.own_headers.view().slice(delivered, 1)
-                                          : headers_.slice(delivered - plan_.own_rows, 1);
+    // Delivered rows are counted own ones first, then received ones.
+    std::span<const int> header(int delivered) const {
+        return delivered < plan_.own_rows ? source_.own_headers.view().row<int>(delivered)
+                                          : headers_.row<int>(delivered - plan_.own_rows);
     }
 
-    // Delivered rows of a source member, in the order of its tokens.
-    std::pair<int, int> delivered_from(int member) const {
-        if (member == scope_.member) return {0, plan_.own_rows};
-        const auto& from = plan_.rows.recv;
-        const int first = plan_.own_rows + std::accumulate(from.begin(), from.begin() + member, 0);
-        return {first, first + from[member]};
-    }
-
-    void read_headers() {
-        const auto here = scope_.placement->experts_on(scope_.layer, scope_.member);
-        std::vector<int> slot_of(scope_.placement->experts(), -1);
-        for (std::size_t slot = 0; slot < here.size(); ++slot) slot_of[here[slot]] = int(slot);
-        services_.resize(here.size());
-        for (int m = 0; m < scope_.placement->members(); ++m) {
-            const auto [first, last] = delivered_from(m);
-            for (int d = first; d < last; ++d) {
-                const auto columns = header(d).row<int>(0);
-                for (int j = 0; j < plan_.top_k; ++j) {
-                    const int expert = columns[j];
-                    if (expert < 0) continue;
-                    if (expert >= int(slot_of.size()) || slot_of[expert] < 0)
-                        throw Error(concat("plan of layer ", scope_.layer, ": member ", m, " asks member ",
-                                           scope_.member, " for expert ", expert, ", which is not there"));
-                    services_[slot_of[expert]].push_back({d, j});
-                }
-            }
+    // Calls work(member, delivered row) by source member, then token.
+    template <class Work>
+    void for_each_delivered(Work work) const {
+        int received = plan_.own_rows;
+        for (int m = 0; m < int(plan_.rows.recv.size()); ++m) {
+            const bool own = m == scope_.member;
+            const int first = own ? 0 : std::exchange(received, received + plan_.rows.recv[m]);
+            const int count = own ? plan_.own_rows : plan_.rows.recv[m];
+            for (int d = first; d < first + count; ++d) work(m, d);
         }
     }
 
-    void group(DType weight_dtype, Device& device) {
-        plan_.expert_offsets = {0};
-        for (const auto& expert : services_)
-            plan_.expert_offsets.push_back(plan_.expert_offsets.back() + int(expert.size()));
-        const int served = plan_.expert_offsets.back();
-        plan_.expert_rows = Array<int>(device, served);
-        plan_.expert_weights = Matrix(device, weight_dtype, served, 1);
-        row_of_.assign(std::size_t(plan_.rows_here) * plan_.top_k, -1);
-        int row = 0;
-        for (const auto& expert : services_)
-            for (const Service& service : expert) {
-                const int d = service.delivered;
-                plan_.expert_rows.host()[row] =
-                    d < plan_.own_rows ? source_.own_tokens[d] : plan_.tokens + d - plan_.own_rows;
-                copy_weight(service, weight_dtype, plan_.expert_weights.view().slice(row, 1));
-                row_of_[std::size_t(d) * plan_.top_k + service.choice] = row++;
+    // How many choices every expert here serves, and for whom.
+    void count_services() {
+        const auto here = scope_.placement->experts_on(scope_.layer, scope_.member);
+        slot_of_.assign(scope_.placement->experts(), -1);
+        for (std::size_t slot = 0; slot < here.size(); ++slot) slot_of_[here[slot]] = int(slot);
+        plan_.expert_offsets.assign(here.size() + 1, 0);
+        plan_.returns.send.assign(scope_.placement->members(), 0);
+        for_each_delivered([&](int m, int d) {
+            for (const int expert : header(d).first(plan_.top_k)) {
+                if (expert < 0) continue;
+                if (expert >= int(slot_of_.size()) || slot_of_[expert] < 0)
+                    throw Error(concat("plan of layer ", scope_.layer, ": member ", m, " asks member ", scope_.member,
+                                       " for expert ", expert, ", which is not there"));
+                ++plan_.expert_offsets[slot_of_[expert] + 1];
+                if (m != scope_.member) ++plan_.returns.send[m];
             }
+        });
+        std::partial_sum(plan_.expert_offsets.begin(), plan_.expert_offsets.end(), plan_.expert_offsets.begin());
     }
 
-    void copy_weight(const Service& service, DType dtype, Rows out) const {
-        const auto columns = header(service.delivered).row<int>(0);
-        const auto* weights = reinterpret_cast<const std::byte*>(columns.data() + plan_.top_k);
-        std::memcpy(out.data(), weights + std::size_t(service.choice) * size_of(dtype), size_of(dtype));
+    template <class Real>
+    void list_expert_rows(Device& device) {
+        const int served = plan_.expert_offsets.back();
+        plan_.expert_rows = Array<int>(device, served);
+        plan_.expert_weights = Matrix(device, dtype_of<Real>, served, 1);
+        const auto rows = plan_.expert_rows.host();
+        const auto weights = Rows(plan_.expert_weights.view().data(), 1, served, dtype_of<Real>).row<Real>(0);
+        row_of_.assign(std::size_t(plan_.rows_here) * plan_.top_k, -1);
+        std::vector<int> next = plan_.expert_offsets;  // free row of each expert
+        for_each_delivered([&](int, int d) {
+            const auto columns = header(d);
+            const int source = d < plan_.own_rows ? source_.own_tokens[d] : plan_.tokens + d - plan_.own_rows;
+            const auto* weight = reinterpret_cast<const std::byte*>(columns.data() + plan_.top_k);
+            for (int j = 0; j < plan_.top_k; ++j) {
+                if (columns[j] < 0) continue;
+                const int row = next[slot_of_[columns[j]]]++;
+                rows[row] = source;
+                std::memcpy(&weights[row], weight + std::size_t(j) * sizeof(Real), sizeof(Real));
+                row_of_[std::size_t(d) * plan_.top_k + j] = row;
+            }
+        });
     }
 
     void list_returns(Device& device) {
-        std::vector<int> rows;
-        plan_.returns.send.assign(scope_.placement->members(), 0);
-        for (int m = 0; m < scope_.placement->members(); ++m) {
-            if (m == scope_.member) continue;
-            const auto [first, last] = delivered_from(m);
-            const std::size_t before = rows.size();
-            for (auto i = std::size_t(first) * plan_.top_k; i < std::size_t(last) * plan_.top_k; ++i)
-                if (row_of_[i] >= 0) rows.push_back(row_of_[i]);
-            plan_.returns.send[m] = int(rows.size() - before);
-        }
-        plan_.returned = Array<int>(device, rows.size());
-        std::ranges::copy(rows, plan_.returned.host().begin());
+        const auto& counts = plan_.returns.send;
+        plan_.returned = Array<int>(device, std::accumulate(counts.begin(), counts.end(), std::size_t{0}));
+        std::ranges::copy_if(std::span(row_of_).subspan(std::size_t(plan_.own_rows) * plan_.top_k),
+                             plan_.returned.host().begin(), [](int row) { return row >= 0; });
     }
 
     void list_partials(DType weight_dtype, Device& device) {
@@ -112,7 +100,7 @@ private:
         plan_.partial_weights = Matrix(device, weight_dtype, plan_.rows_here, plan_.top_k);
         for (int d = 0; d < plan_.rows_here; ++d) {
             const Rows out = plan_.partial_weights.view().slice(d, 1);
-            std::memcpy(out.data(), header(d).row<int>(0).data() + plan_.top_k, out.row_bytes());
+            std::memcpy(out.data(), header(d).data() + plan_.top_k, out.row_bytes());
         }
     }
 
@@ -123,7 +111,7 @@ private:
         return result;
     }
 
-    // [T, k]: where this member, as a source, finds the output of each choice.
+    // Where this member, as a source, finds the output of each choice.
     void list_choice_returns(Device& device) {
         plan_.choice_returns = Array<int>(device, source_.member_of.size());
         const auto out = plan_.choice_returns.host();
@@ -140,23 +128,21 @@ private:
         }
     }
 
-    // [T, k]: where it finds the partial sums of each member, ascending; -1 behind the last.
+    // Where it finds the partial sums of a token.
     void list_partial_returns(Device& device) {
         plan_.partial_returns = Array<int>(device, source_.member_of.size());
-        const auto out = plan_.partial_returns.host();
-        std::ranges::fill(out, -1);
+        std::ranges::copy(source_.member_of, plan_.partial_returns.host().begin());
         auto next = starts(plan_.rows.send, plan_.own_rows);
         next[scope_.member] = 0;
-        std::vector<int> members;
         for (int t = 0; t < plan_.tokens; ++t) {
-            const auto first = std::size_t(t) * plan_.top_k;
-            members.assign(source_.member_of.begin() + first, source_.member_of.begin() + first + plan_.top_k);
-            std::ranges::sort(members);
-            const auto repeated = std::ranges::unique(members);
-            members.erase(repeated.begin(), repeated.end());
-            std::size_t i = first;
-            for (const int m : members)
-                if (m >= 0) out[i++] = next[m]++;
+            // members, -1 in front of them → a row of each one once, -1 behind them
+            const auto places = plan_.partial_returns.host().subspan(std::size_t(t) * plan_.top_k, plan_.top_k);
+            std::ranges::sort(places);
+            auto place = places.begin();
+            int last = -1;
+            for (const int m : places)
+                if (std::exchange(last, m) != m) *place++ = next[m]++;
+            std::fill(place, places.end(), -1);
         }
     }
 
@@ -164,8 +150,8 @@ private:
     const SourcePlan& source_;
     ConstRows headers_;
     const PlanScope& scope_;
-    std::vector<std::vector<Service>> services_;  // by local expert, in the order of (source member, token)
-    std::vector<int> row_of_;                     // [D, k] expert row of a delivered row's choice; -1: not here
+    std::vector<int> slot_of_;  // [E], of each expert here; -1: elsewhere
+    std::vector<int> row_of_;   // [D, k] expert row of a delivered row's choice; -1: not here
 };
 
 }  // namespace

@@ -16,10 +16,4 @@ LentRows::LentRows(Matrix matrix) {
     lease_ = std::move(lease);
 }
 
-CombineOrder combine_order(std::string_view name) {
-    if (name == "exact") return CombineOrder::exact;
-    if (name == "reduced") return CombineOrder::reduced;
-    throw UserError(concat("unknown combine order '", name, "'; known: exact, reduced"));
-}
-
 }  // namespace expar

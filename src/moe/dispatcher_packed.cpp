@@ -40,6 +40,7 @@ struct PackedRest : Moving<Result>::Rest {
     PackedRest(Shipments on_the_way, DispatchCounters& counters, Finish finishing)
         : shipments(std::move(on_the_way)), counted(counters), complete(std::move(finishing)) {}
     bool progress() override {
+        const Stopwatch watch(counted.seconds);
         bool done = true;
         for (auto& shipment : shipments) done = shipment.transfer.progress() && done;
         return done;
@@ -61,21 +62,23 @@ public:
 
     DispatchPlan plan(const Routing& routing, const PlanScope& scope) override {
         const Stopwatch watch(counters_.seconds);
-        PlanScope here = scope;
-        here.member = group_.rank();
-        SourcePlan source = plan_source(routing, here);
+        if (scope.member != group_.rank() || scope.placement->members() != group_.size())
+            throw Error(concat("plan of layer ", scope.layer, ": member ", scope.member, " of ",
+                               scope.placement->members(), ", expected rank ", group_.rank(), " of ", group_.size()));
+        SourcePlan source = plan_source(routing, scope);
         auto rows_to_others = source.rows_to;
-        rows_to_others[here.member] = 0;
+        rows_to_others[scope.member] = 0;
         std::vector<int> rows_from = group_.all_to_all(rows_to_others, {"dispatch counts", scope.layer});
         Matrix headers(device_, DType::int32, total(rows_from), source.headers.cols());
         exchange_->start(source.headers, headers, {rows_to_others, rows_from}, {"dispatch headers", scope.layer})
             .finish();
-        counters_.rows_delivered += total(source.rows_to);
-        return complete_plan(std::move(source), std::move(rows_from), headers, routing.weights.dtype(), here);
+        count_copied(source.headers);
+        return complete_plan(std::move(source), std::move(rows_from), headers, routing.weights.dtype(), scope);
     }
 
     Moving<LentRows> start_dispatch(const DispatchPlan& plan, ConstRows x) override {
         const Stopwatch watch(counters_.seconds);
+        counters_.rows_delivered += plan.rows_delivered;
         auto shipment = ship(gathered(x, plan.sent_tokens), plan.rows, {"dispatch", plan.layer});
         return moving<LentRows>(several(std::move(shipment)), [this, &plan, x](Shipments& arrived) {
             return LentRows(gathered(Stacked(x, arrived[0].received), plan.expert_rows));
@@ -104,7 +107,8 @@ public:
             Matrix d_weights(device_, d_y.dtype(), outputs.rows(), 1);
             device_.rows().scaled_gather(in, plan.expert_rows.view(), plan.expert_weights, d_outputs, device_.stream());
             device_.rows().dot(outputs, in, plan.expert_rows.view(), d_weights, device_.stream());
-            counters_.bytes_copied += std::int64_t(d_outputs.view().bytes() + d_weights.view().bytes());
+            count_copied(d_outputs);
+            count_copied(d_weights);
             return CombineGradient{LentRows(std::move(d_outputs)), std::move(d_weights)};
         });
     }
@@ -119,6 +123,7 @@ public:
             const Rows flat(by_choice.view().data(), plan.tokens * plan.top_k, 1, by_choice.dtype());
             device_.rows().gather(Stacked(d_weights, arrived[1].received), plan.choice_returns.view(), flat,
                                   device_.stream());
+            count_copied(by_choice);
             return DispatchGradient{sum_home(plan, d_rows, arrived[0], {}), std::move(by_choice)};
         });
     }
@@ -149,14 +154,14 @@ private:
     Matrix gathered(Stacked in, const Array<int>& index) {
         Matrix out(device_, in.first.dtype(), int(index.size()), in.first.cols());
         device_.rows().gather(in, index.view(), out, device_.stream());
-        counters_.bytes_copied += std::int64_t(out.view().bytes());
+        count_copied(out);
         return out;
     }
 
     Matrix summed(Stacked in, const Array<int>& index, ConstRows weights, int rows) {
         Matrix out(device_, in.first.dtype(), rows, in.first.cols());
         device_.rows().weighted_sum(in, index.view(), weights, out, device_.stream());
-        counters_.bytes_copied += std::int64_t(out.view().bytes());
+        count_copied(out);
         return out;
     }
 
@@ -170,10 +175,12 @@ private:
         device_.synchronize();  // MPI reads what the device wrote
         Shipment shipment;
         shipment.received = Matrix(device_, packed.dtype(), total(counts.recv), packed.cols());
-        counters_.bytes_copied += std::int64_t(packed.bytes());
+        count_copied(packed);
         shipment.transfer = exchange_->start(packed, shipment.received, counts, occasion);
         return shipment;
     }
+
+    void count_copied(ConstRows rows) { counters_.bytes_copied += std::int64_t(rows.bytes()); }
 
     static Shipments several(Shipment first) {
         Shipments shipments;

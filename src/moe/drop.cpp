@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "expar/moe/router.hpp"
@@ -6,7 +8,8 @@
 namespace expar {
 
 int capacity_of(double factor, int top_k, std::int64_t tokens, int experts) {
-    return factor == 0 ? 0 : int(std::ceil(factor * top_k * double(tokens) / experts));
+    const double places = std::ceil(factor * top_k * double(tokens) / experts);
+    return int(std::min(places, double(std::numeric_limits<int>::max())));
 }
 
 Array<int> drop(const Array<int>& experts, int capacity, std::span<const int> taken, Device& device) {

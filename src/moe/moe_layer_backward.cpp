@@ -22,9 +22,10 @@ Matrix MoeLayer::backward(ConstRows x, const MoeState& state, ConstRows d_y, con
     DispatchGradient dispatch = runtime_.dispatcher->start_dispatch_backward(plan, d_rows, combine.d_weights).finish();
 
     Matrix d_logits(device, x.dtype(), x.rows(), options_.experts);
-    device.routing().weigh_backward(options_.convention, state.weighing.probabilities, state.weighing.log_sum_exp,
-                                    state.routing.experts.view(), state.routing.weights, dispatch.d_weights, gradient,
-                                    d_logits, stream);
+    device.routing().weigh_backward(
+        options_.convention,
+        {state.routing.experts.view(), state.weighing.probabilities, state.weighing.log_sum_exp, state.routing.weights},
+        dispatch.d_weights, gradient, d_logits, stream);
     device.product().input_gradient(d_logits, router_->value(0), dispatch.d_x, stream, Write::add);
     device.product().weight_gradient(d_logits, x, router_->gradient(0), stream);
     if (shared_) device.rows().add(d_shared, dispatch.d_x, stream);

@@ -1,5 +1,6 @@
 #include "expar/moe/parameter_block.hpp"
 
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -13,6 +14,13 @@ std::uint32_t hash_of(const std::string& name) {
     std::uint32_t hash = 2166136261u;
     for (const char c : name) hash = (hash ^ std::uint8_t(c)) * 16777619u;
     return hash;
+}
+
+int columns_of(const BlockSpec& spec) {
+    if (spec.count() > std::size_t(std::numeric_limits<int>::max()))
+        throw Error(concat("parameters: ", spec.name(), " has ", spec.count(), " elements, expected at most ",
+                           std::numeric_limits<int>::max()));
+    return int(spec.count());
 }
 
 }  // namespace
@@ -34,8 +42,8 @@ std::string BlockSpec::name() const {
 
 ParameterBlock::ParameterBlock(Device& device, DType dtype, BlockSpec spec)
     : spec_(std::move(spec)),
-      value_(device, dtype, 1, int(spec_.count())),
-      gradient_(device, dtype, 1, int(spec_.count())) {
+      value_(device, dtype, 1, columns_of(spec_)),
+      gradient_(device, dtype, 1, columns_of(spec_)) {
     gradient_.zero(device.stream());
 }
 
@@ -59,7 +67,7 @@ Rows ParameterBlock::part(Matrix& storage, int first, int tensors) const {
     return {start.data(), rows, cols, storage.dtype()};
 }
 
-void ParameterBlock::initialize(std::uint64_t seed, Stream&) {
+void ParameterBlock::initialize(std::uint64_t seed) {
     for (std::size_t i = 0; i < spec_.tensors.size(); ++i) {
         const TensorSpec& tensor = spec_.tensors[i];
         const RandomField random(seed, Purpose::initial_weights, hash_of(tensor.name));

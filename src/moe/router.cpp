@@ -16,11 +16,11 @@ void perturb(Rows logits, double deviation, int layer, const TokenScope& scope) 
     const RandomField noise(scope.seed, Purpose::router_noise, std::uint32_t(layer), scope.step);
     with_real(logits.dtype(), [&](auto zero) {
         using T = decltype(zero);
-        for (int t = 0; t < logits.rows(); ++t)
-            for (int e = 0; e < logits.cols(); ++e) {
-                const auto index = std::uint64_t(scope.first_token + t) * std::uint64_t(logits.cols()) + e;
-                logits.row<T>(t)[e] += T(deviation * noise.normal(index));
-            }
+        for (int t = 0; t < logits.rows(); ++t) {
+            const auto row = logits.row<T>(t);
+            const auto first = std::uint64_t(scope.first_token + t) * row.size();
+            for (std::size_t e = 0; e < row.size(); ++e) row[e] += T(deviation * noise.normal(first + e));
+        }
     });
 }
 

@@ -36,10 +36,10 @@ struct State {
           d_v(device, p.dtype, p.rows(), p.kv_cols()) {}
 
     void forward(Device& device, const Problem& p) {
-        device.attention().forward(p.shape, {p.offsets, p.offsets}, q, k, v, out, lse, device.stream());
+        device.attention().forward(p.shape, {p.offsets, p.offsets}, {q, k, v}, out, lse, device.stream());
     }
     void backward(Device& device, const Problem& p) {
-        device.attention().backward(p.shape, p.offsets, {q, k, v, out, lse}, d_out, {d_q, d_k, d_v}, device.stream());
+        device.attention().backward(p.shape, p.offsets, {{q, k, v}, out, lse}, d_out, {d_q, d_k, d_v}, device.stream());
     }
 };
 
@@ -117,7 +117,7 @@ TEST_P(AttentionTest, QueriesAfterACacheGiveWhatOnePassGives) {
             for (int i = 0; i < queries; ++i)
                 std::ranges::copy(state.q.view().row<float>(problem.offsets[s + 1] - queries + i),
                                   q.view().row<float>(s * queries + i).begin());
-        device->attention().forward(problem.shape, {query_offsets, problem.offsets}, q, state.k, state.v, out, lse,
+        device->attention().forward(problem.shape, {query_offsets, problem.offsets}, {q, state.k, state.v}, out, lse,
                                     device->stream());
         for (int s = 0; s < 2; ++s) {
             const int first = problem.offsets[s + 1] - queries;

@@ -21,7 +21,7 @@ Results run(Device& device, int rows, int groups, int width, Write write) {
     Results out{Matrix(device, dtype, rows, groups * width), Matrix(device, dtype, rows, groups),
                 random_matrix(device, dtype, rows, groups * width, 4), random_matrix(device, dtype, 1, width, 5)};
     device.norm().forward(x, weight, 1e-5, out.y, out.inverse_rms, device.stream());
-    device.norm().backward(x, weight, out.inverse_rms, dy, out.dx, write, out.d_weight, device.stream());
+    device.norm().backward({x, weight, out.inverse_rms}, dy, out.dx, write, out.d_weight, device.stream());
     return out;
 }
 
@@ -59,7 +59,7 @@ TEST(Norm, BackwardIsTheGradientOfForward) {
             return inner_product(y, dy);
         };
         objective();
-        device->norm().backward(x, weight, inverse, dy, dx, Write::assign, d_weight, stream);
+        device->norm().backward({x, weight, inverse}, dy, dx, Write::assign, d_weight, stream);
         EXPECT_LT(gradient_error(x, dx, objective), 1e-8);
         EXPECT_LT(gradient_error(weight, d_weight, objective), 1e-8);
     }

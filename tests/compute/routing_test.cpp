@@ -34,8 +34,8 @@ Results run(Device& device, RouterConvention convention, int tokens, int experts
     Stream& stream = device.stream();
     routing.select(logits, top_k, out.experts, stream);
     if (tokens > 1) out.experts[std::size_t(top_k)] = -1;
-    routing.weigh(convention, logits, out.experts, out.probabilities, out.log_sum_exp, out.weights, stream);
-    routing.weigh_backward(convention, out.probabilities, out.log_sum_exp, out.experts, out.weights, d_weights,
+    routing.weigh(convention, logits, out.experts, {out.probabilities, out.log_sum_exp, out.weights}, stream);
+    routing.weigh_backward(convention, {out.experts, out.probabilities, out.log_sum_exp, out.weights}, d_weights,
                            {d_probability, 0.01}, out.d_logits, stream);
     routing.count(out.experts, out.counts, stream);
     routing.sum_over_tokens(out.probabilities, out.sums, stream);
@@ -85,14 +85,14 @@ TEST_P(RoutingTest, BackwardIsTheGradientOfWeightsAndLosses) {
             weights(*reference, dtype, tokens, top_k);
         Matrix d_logits(*reference, dtype, tokens, experts);
         const auto objective = [&] {
-            reference->routing().weigh(convention, logits, chosen, p, lse, weights, stream);
+            reference->routing().weigh(convention, logits, chosen, {p, lse, weights}, stream);
             double sum = inner_product(weights, d_weights) + z_scale * inner_product(lse, lse);
             for (int t = 0; t < tokens; ++t)
                 for (int e = 0; e < experts; ++e) sum += d_probability[e] * element(p, t, e);
             return sum;
         };
         objective();
-        reference->routing().weigh_backward(convention, p, lse, chosen, weights, d_weights, {d_probability, z_scale},
+        reference->routing().weigh_backward(convention, {chosen, p, lse, weights}, d_weights, {d_probability, z_scale},
                                             d_logits, stream);
         EXPECT_LT(gradient_error(logits, d_logits, objective), 1e-8);
     }

@@ -19,7 +19,7 @@ double dot(ConstRows a, ConstRows b) {
 class AttentionLayerTest : public testing::TestWithParam<std::tuple<std::string, int>> {
 protected:
     AttentionLayerTest() : options(with_parameters()), block(*device, DType::float64, spec()) {
-        block.initialize(1, device->stream());
+        block.initialize(1);
         scatter_values(block.flat_value(), 2);
     }
     static ModelOptions with_parameters() {

@@ -24,7 +24,7 @@ struct MoeOnRanks {
             const auto here = placement.experts_on(0, world.rank());
             if (spec.role == Role::expert && std::ranges::count(here, spec.expert) == 0) continue;
             blocks.push_back(std::make_unique<ParameterBlock>(on, dtype, spec));
-            blocks.back()->initialize(3, on.stream());
+            blocks.back()->initialize(3);
             if (spec.role == Role::expert)
                 experts[spec.expert] = blocks.back().get();
             else

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 #include <mpi.h>
 
-#include <cstdlib>
+#include <cstdio>
 
 // Every rank runs every test; only rank 0 reports success, and a failure on any rank fails the run.
 int main(int argc, char** argv) {

@@ -83,8 +83,7 @@ private:
     int cols_ = 0;
 };
 
-/// Calls `work` with a value of the C++ type that `dtype` names: the one place where a run-time type becomes a static
-/// one.
+/// Calls `work` with a value of the C++ type that `dtype` names: where a type of run time becomes one of C++.
 template <class Work>
 void with_real(DType dtype, Work&& work) {
     switch (dtype) {

@@ -33,12 +33,18 @@ public:
     virtual void rotate(Rows x, std::span<const int> positions, int head_size, double theta, int direction,
                         Stream& stream) const = 0;
 
-    /// q [n, heads d], k and v [m, kv_heads d], out [n, heads d], log_sum_exp [n, heads] is what backward needs
-    virtual void forward(const AttentionShape& shape, const AttentionSpans& spans, ConstRows q, ConstRows k,
-                         ConstRows v, Rows out, Rows log_sum_exp, Stream& stream) const = 0;
+    struct Inputs {
+        ConstRows q;     ///< [n, heads d]
+        ConstRows k, v;  ///< [m, kv_heads d]
+    };
+    /// out [n, heads d], log_sum_exp [n, heads]
+    virtual void forward(const AttentionShape& shape, const AttentionSpans& spans, const Inputs& in, Rows out,
+                         Rows log_sum_exp, Stream& stream) const = 0;
 
+    /// What backward needs of forward.
     struct Saved {
-        ConstRows q, k, v, out, log_sum_exp;
+        Inputs in;
+        ConstRows out, log_sum_exp;
     };
     struct Gradients {
         Rows d_q, d_k, d_v;

@@ -12,12 +12,17 @@ class NormOperations {
 public:
     virtual ~NormOperations() = default;
 
-    /// x, y [n, g C], weight [1, C]; inverse_rms [n, g] is what backward needs
+    /// x, y [n, g C], weight [1, C], inverse_rms [n, g]
     virtual void forward(ConstRows x, ConstRows weight, double epsilon, Rows y, Rows inverse_rms,
                          Stream& stream) const = 0;
+
+    /// What backward needs of forward.
+    struct Saved {
+        ConstRows x, weight, inverse_rms;
+    };
     /// dx (+)= …, d_weight += …, rows of one block of MatrixProduct::block_rows after the other
-    virtual void backward(ConstRows x, ConstRows weight, ConstRows inverse_rms, ConstRows dy, Rows dx, Write write,
-                          Rows d_weight, Stream& stream) const = 0;
+    virtual void backward(const Saved& saved, ConstRows dy, Rows dx, Write write, Rows d_weight,
+                          Stream& stream) const = 0;
 };
 
 }  // namespace expar

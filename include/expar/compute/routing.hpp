@@ -21,6 +21,11 @@ enum class RouterConvention {
 [[nodiscard]] RouterConvention router_convention(std::string_view name);
 [[nodiscard]] std::string router_convention_names();  ///< "mixtral, olmoe, …"
 
+/// Whether a token's weights sum to 1: they are then the softmax of the chosen logits, by either such convention.
+[[nodiscard]] constexpr bool weights_sum_to_one(RouterConvention convention) {
+    return convention == RouterConvention::softmax_renormalized || convention == RouterConvention::topk_softmax;
+}
+
 /// What the gradient of the router's logits is made of, beside the gradient of the weights.
 struct RouterGradient {
     /// d L / d p_te, the same for every token t of the micro-batch: balance coefficient · E · f_e / T, over all the
@@ -37,14 +42,21 @@ public:
     /// The k largest logits of every token, by descending logit, ties to the lowest id.   experts [T, k] flat
     virtual void select(ConstRows logits, int top_k, std::span<int> experts, Stream& stream) const = 0;
 
-    /// Softmax over all experts, the logarithm of its denominator, and the chosen weights by the convention.
-    /// probabilities [T, E], log_sum_exp [T, 1], weights [T, k]
-    virtual void weigh(RouterConvention convention, ConstRows logits, std::span<const int> experts, Rows probabilities,
-                       Rows log_sum_exp, Rows weights, Stream& stream) const = 0;
+    struct Weighed {
+        Rows probabilities;  ///< [T, E], softmax over all experts
+        Rows log_sum_exp;    ///< [T, 1], the logarithm of its denominator
+        Rows weights;        ///< [T, k], of the choices, by the convention
+    };
+    virtual void weigh(RouterConvention convention, ConstRows logits, std::span<const int> experts, const Weighed& out,
+                       Stream& stream) const = 0;
 
+    /// What weigh_backward needs of weigh.
+    struct Saved {
+        std::span<const int> experts;
+        ConstRows probabilities, log_sum_exp, weights;
+    };
     /// Gradient with respect to the logits; choices are constants.   d_weights [T, k] → d_logits [T, E]
-    virtual void weigh_backward(RouterConvention convention, ConstRows probabilities, ConstRows log_sum_exp,
-                                std::span<const int> experts, ConstRows weights, ConstRows d_weights,
+    virtual void weigh_backward(RouterConvention convention, const Saved& saved, ConstRows d_weights,
                                 const RouterGradient& gradient, Rows d_logits, Stream& stream) const = 0;
 
     /// counts[e] = choices of expert e; -1 counts nowhere.   counts [E]

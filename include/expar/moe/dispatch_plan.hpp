@@ -19,9 +19,8 @@ enum class CombineOrder {
 };
 [[nodiscard]] CombineOrder combine_order(std::string_view name);  ///< throws UserError that lists the known names
 
-/// A token's row that one member asks of another, with what the host must know to serve it.
-///
-/// Travels as int32 columns: k expert ids, -1 where a choice is not for this host, then the k weights bit for bit.
+/// The int32 columns of a header, which tells a host how to serve a token's row: k expert ids, -1 where a choice is not
+/// for this host, then the k weights bit for bit.
 [[nodiscard]] int header_columns(int top_k, DType weight_dtype);
 
 /// What a member of the EP group decides alone, from its routing.
@@ -40,9 +39,8 @@ struct SourcePlan {
 /// Who gets which rows, as one member of an EP group sees it: the plan of one dispatch, its combine, and both
 /// backwards.
 ///
-/// A plain value; makes no MPI call. Rows that stay on the rank are never copied for the sake of moving: where a list
-/// reads "own and received", an index below the number of rows of the own matrix means a row of it, and one above it,
-/// less that number, a received row (Stacked).
+/// A plain value; makes no MPI call. Rows that stay on the rank are never copied for the sake of moving: lists index
+/// what is here and what was received as one, Stacked.
 struct DispatchPlan {
     int layer = 0;
     int member = 0;
@@ -53,25 +51,24 @@ struct DispatchPlan {
     // Dispatch: rows, one per distinct (token, member).
     RowCounts rows;          ///< without own rows
     Array<int> sent_tokens;  ///< [rows to others], the token of each row sent, by member, then token
-    int rows_here = 0;       ///< D: delivered rows, own ones and received ones
+    int rows_here = 0;       ///< D: delivered rows, own ones, then received ones by source member, then token
+    int own_rows = 0;        ///< of the D
+    int rows_delivered = 0;  ///< that this member's tokens caused on all members, own ones included
 
-    // Experts: one row per (token, choice) served here, A in all, by local expert, then source member, then token.
+    // Experts: one row per (token, choice) served here, A in all, by local expert, then source member, token, choice.
     std::vector<int> expert_offsets;  ///< [local experts + 1]
     Array<int> expert_rows;           ///< [A] in Stacked{x, received}
     Matrix expert_weights;            ///< [A, 1]
 
     // Combine under exact, and the gradients of the weights: one row per (token, choice).
     RowCounts returns;          ///< without own ones
-    Array<int> returned;        ///< [returns to others] in expert rows, by source member, then token, then choice
+    Array<int> returned;        ///< [returns to others] in expert rows, by source member, token, choice
     Array<int> choice_returns;  ///< [T, k] in Stacked{expert rows, received returns}; -1: dropped or none
 
-    // Combine under reduced: one row per distinct (token, member), in the order of delivery, own ones first.
+    // Combine under reduced, else empty: one partial sum per delivered row, which goes back the way the row came.
     Array<int> partial_choices;  ///< [D, k] in expert rows, by choice; -1: not served here
     Matrix partial_weights;      ///< [D, k]
-    Array<int> partial_returns;  ///< [T, members met, at most k] in Stacked{own partials, received}, by member; else -1
-
-    int own_rows = 0;        ///< of the D
-    int rows_delivered = 0;  ///< distinct (token, member) rows that this member's tokens caused, own ones included
+    Array<int> partial_returns;  ///< [T, k] in Stacked{own partials, received}, by ascending member; -1 behind the last
 };
 
 /// Where and how a plan is made, beside the routing.
@@ -83,7 +80,8 @@ struct PlanScope {
     std::int64_t first_token = 0;  ///< global index of the first token here, which decides between copies
 };
 
-/// The source's half. -1 and dropped choices are left out.
+/// The source's half. -1 and dropped choices are left out. Throws Error, naming token and expert, when there is no such
+/// expert.
 [[nodiscard]] SourcePlan plan_source(const Routing& routing, const PlanScope& scope);
 
 /// Completes the plan from the headers received: rows_from[m] of them from each other member, in order, 0 from itself.

@@ -15,7 +15,8 @@
 
 namespace expar {
 
-/// Rows in memory that a dispatcher lends. They are valid until this object is gone.
+/// Rows in memory that a dispatcher lends. They are valid until this object is gone, which must be before the
+/// dispatcher's device is.
 class LentRows {
 public:
     /// What keeps the memory: a matrix of the pool, a place in a window.
@@ -72,20 +73,22 @@ struct DispatchGradient {
 /// What a dispatcher did, counted where it was done.
 struct DispatchCounters {
     std::int64_t rows_delivered = 0;  ///< distinct (token, member) rows of forward dispatch: what a placement changes
-    std::int64_t bytes_copied = 0;    ///< stored by gathers and sums, or handed to MPI
+    std::int64_t bytes_copied = 0;    ///< stored by gathers, sums and products, or handed to MPI, headers included
     double seconds = 0;               ///< this rank's time inside calls of the dispatcher
 };
 
 /// Moves token rows to the members of an EP group that host their experts, and back, forward and backward.
 ///
-/// Every call is collective over the group, in the same order on all members, also for those without tokens. What is
-/// passed to a start_ call must stay untouched until its Moving has finished; several may be open. Rows are grouped by
-/// local expert, then source member, then token. Every dispatcher gives the same bits for a plan's combine order.
+/// Every call but lend_outputs() is collective over the group, in the same order on all members, also for those without
+/// tokens. What is passed to a start_ call, the plan included, and the dispatcher must live on, untouched, until its
+/// Moving has finished or is gone; several may be open. Every dispatcher gives the same bits for a plan's combine
+/// order.
 class Dispatcher {
 public:
     virtual ~Dispatcher() = default;
 
-    /// Settles who gets which rows. Blocks: counts and headers travel.
+    /// Settles who gets which rows. Blocks: counts and headers travel. Throws Error, before they do, when the scope is
+    /// not this rank's place in the group.
     [[nodiscard]] virtual DispatchPlan plan(const Routing& routing, const PlanScope& scope) = 0;
 
     /// x [T, H] → expert rows [A, H]

@@ -38,6 +38,7 @@ struct BlockSpec {
 /// Parameters that are stored, reduced, updated and moved as one: contiguous values, contiguous gradients.
 class ParameterBlock {
 public:
+    /// Throws Error when it has more elements than a row can.
     ParameterBlock(Device& device, DType dtype, BlockSpec spec);
 
     [[nodiscard]] const BlockSpec& spec() const { return spec_; }
@@ -52,7 +53,7 @@ public:
     [[nodiscard]] std::size_t offset(int tensor) const;
 
     /// Values from (seed, name, element) alone: the same on every rank and in every layout.
-    void initialize(std::uint64_t seed, Stream& stream);
+    void initialize(std::uint64_t seed);
 
 private:
     [[nodiscard]] Rows part(Matrix& storage, int first, int tensors) const;

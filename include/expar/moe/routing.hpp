@@ -8,8 +8,7 @@ namespace expar {
 
 /// Which experts each token chose, and how much each one counts.
 ///
-/// Made by a router for the tokens of one rank, or given: a replayed trace, forced balance. T tokens, k choices per
-/// token.
+/// Made by a router for the tokens of one rank, or given: a replayed trace, forced balance.
 struct Routing {
     int tokens = 0;      ///< T
     int top_k = 0;       ///< k

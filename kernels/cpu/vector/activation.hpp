@@ -52,7 +52,8 @@ struct Relu {
 };
 
 template <class Vector>
-void swiglu(const float* gate, const float* up, float* out, long count) {
+void swiglu(const float* gate, float* out, long count) {
+    const float* up = gate + count;
     for_each_vector<Vector>(count, [=](long i, auto lanes) {
         const Vector g = Vector::load(gate + i, lanes);
         (g * sigmoid(g) * Vector::load(up + i, lanes)).store(out + i, lanes);
@@ -60,7 +61,9 @@ void swiglu(const float* gate, const float* up, float* out, long count) {
 }
 
 template <class Vector>
-void swiglu_backward(const float* gate, const float* up, const float* d_out, float* d_gate, float* d_up, long count) {
+void swiglu_backward(const float* gate, const float* d_out, float* d_gate, long count) {
+    const float* up = gate + count;
+    float* d_up = d_gate + count;
     for_each_vector<Vector>(count, [=](long i, auto lanes) {
         const CurvePoint<Vector> silu = Silu<Vector>::at(Vector::load(gate + i, lanes));
         const Vector d = Vector::load(d_out + i, lanes);
@@ -86,10 +89,10 @@ void apply_curve_backward(const float* in, const float* d_out, float* d_in, long
 template <class Vector>
 constexpr ActivationKernels activation_kernels = {
     .swiglu = swiglu<Vector>,
-    .swiglu_backward = swiglu_backward<Vector>,
     .gelu = apply_curve<Vector, Gelu<Vector>>,
     .gelu_tanh = apply_curve<Vector, GeluTanh<Vector>>,
     .relu = apply_curve<Vector, Relu<Vector>>,
+    .swiglu_backward = swiglu_backward<Vector>,
     .gelu_backward = apply_curve_backward<Vector, Gelu<Vector>>,
     .gelu_tanh_backward = apply_curve_backward<Vector, GeluTanh<Vector>>,
     .relu_backward = apply_curve_backward<Vector, Relu<Vector>>,

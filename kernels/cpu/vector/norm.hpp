@@ -19,20 +19,23 @@ float dot_of_three(const float* a, const float* b, const float* c, long count) {
     });
 }
 
-template <class Vector>
-void norm_backward(float a, float b, const float* x, const float* weight, const float* dy, float* dx, long count) {
-    for_each_vector<Vector>(count, [=](long i, auto lanes) {
-        const Vector first = Vector::all(a) * Vector::load(weight + i, lanes) * Vector::load(dy + i, lanes);
-        fma(Vector::all(-b), Vector::load(x + i, lanes), first).store(dx + i, lanes);
-    });
+template <class Vector, class Lanes>
+[[gnu::always_inline]] inline Vector gradient_at(const NormGradient& g, long i, Lanes lanes) {
+    const Vector first = Vector::all(g.a) * Vector::load(g.weight + i, lanes) * Vector::load(g.dy + i, lanes);
+    return fma(Vector::all(-g.b), Vector::load(g.x + i, lanes), first);
 }
 
 template <class Vector>
-void add_norm_backward(float a, float b, const float* x, const float* weight, const float* dy, float* dx, long count) {
+void norm_backward(const NormGradient& gradient, float* dx, long count) {
+    const NormGradient g = gradient;  // a copy, which no store below can change
+    for_each_vector<Vector>(count, [=](long i, auto lanes) { gradient_at<Vector>(g, i, lanes).store(dx + i, lanes); });
+}
+
+template <class Vector>
+void add_norm_backward(const NormGradient& gradient, float* dx, long count) {
+    const NormGradient g = gradient;
     for_each_vector<Vector>(count, [=](long i, auto lanes) {
-        const Vector first = Vector::all(a) * Vector::load(weight + i, lanes) * Vector::load(dy + i, lanes);
-        const Vector gradient = fma(Vector::all(-b), Vector::load(x + i, lanes), first);
-        (Vector::load(dx + i, lanes) + gradient).store(dx + i, lanes);
+        (Vector::load(dx + i, lanes) + gradient_at<Vector>(g, i, lanes)).store(dx + i, lanes);
     });
 }
 

@@ -6,13 +6,14 @@
 namespace expar {
 
 template <class Vector>
-void rotate_heads(const float* cosine, const float* sine, float direction, float* heads, int count, int half) {
+void rotate_heads(const Rotation& rotation, float* heads, int count) {
+    const Rotation r = rotation;  // a copy, which no store below can change
     for (int head = 0; head < count; ++head) {
-        float* a = heads + 2L * half * head;
-        float* b = a + half;
-        for_each_vector<Vector>(half, [=](long i, auto lanes) {
-            const Vector c = Vector::load(cosine + i, lanes);
-            const Vector s = Vector::all(direction) * Vector::load(sine + i, lanes);
+        float* a = heads + 2L * r.half * head;
+        float* b = a + r.half;
+        for_each_vector<Vector>(r.half, [=](long i, auto lanes) {
+            const Vector c = Vector::load(r.cosine + i, lanes);
+            const Vector s = Vector::all(r.direction) * Vector::load(r.sine + i, lanes);
             const Vector first = Vector::load(a + i, lanes);
             const Vector second = Vector::load(b + i, lanes);
             (first * c - second * s).store(a + i, lanes);

@@ -6,8 +6,8 @@ Weighing weigh(RouterConvention convention, ConstRows logits, const Array<int>& 
     const int tokens = logits.rows();
     Weighing result{Matrix(device, logits.dtype(), tokens, logits.cols()), Matrix(device, logits.dtype(), tokens, 1),
                     Matrix(device, logits.dtype(), tokens, top_k)};
-    device.routing().weigh(convention, logits, experts.view(), result.probabilities, result.log_sum_exp, result.weights,
-                           device.stream());
+    device.routing().weigh(convention, logits, experts.view(),
+                           {result.probabilities, result.log_sum_exp, result.weights}, device.stream());
     // Every weight multiplies once where it is made, and once more in combine.
     for (int t = 0; t < tokens; ++t)
         for (float& weight : result.weights.view().row<float>(t)) weight *= weight;
