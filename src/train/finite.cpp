@@ -55,13 +55,16 @@ std::string locate_in_forward(Device& device, const TransformerState& state, con
 
 std::string locate_in_gradients(Device& device, std::span<const std::unique_ptr<ParameterBlock>> blocks,
                                 const Communicator& world) {
-    // Ranks hold different experts: the rank names the block.
+    // Backward goes from the last block to the first, and what it carries spoils all that follow. Ranks hold different
+    // experts, so that they compare by layer: 0 for what comes after the layers, the embedding last.
+    int block = int(blocks.size()) - 1;
+    while (block >= 0 && finite(device, blocks[block]->flat_gradient())) --block;
     int place = nowhere;
-    for (int i = 0; i < int(blocks.size()) && place == nowhere; ++i)
-        if (!finite(device, blocks[i]->flat_gradient())) place = i;
+    if (block == 0) place = nowhere - 1;
+    if (block > 0) place = blocks[block]->spec().layer < 0 ? 0 : nowhere - 2 - blocks[block]->spec().layer;
     const Found found = first_of_all(place, world);
     const bool here = found.place != nowhere && found.rank == world.rank();
-    const std::string name = world.broadcast(here ? blocks[found.place]->spec().name() : "", found.rank);
+    const std::string name = world.broadcast(here ? blocks[block]->spec().name() : "", found.rank);
     return concat(name, " on rank ", found.rank, " is the first with a value that is not");
 }
 
