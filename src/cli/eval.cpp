@@ -73,6 +73,9 @@ void report(const EvalOptions& options, const LoadedModel& model, const std::vec
     if (!std::isfinite(total.loss()))
         throw UserError(
             concat("eval: the loss of ", model.checkpoint.string(), " is ", total.loss(), ", expected a number"));
+    if (!std::isfinite(total.loss()))
+        throw UserError(
+            concat("eval: the loss of ", model.checkpoint.string(), " is ", total.loss(), ", expected a number"));
     if (domains.size() > 1)
         for (const auto& domain : domains)
             std::cout << domain.domain << ": " << domain.bits_per_byte() << " bits/byte\n";
