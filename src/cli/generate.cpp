@@ -50,7 +50,9 @@ Runner add_generate(CLI::App& command) {
     command.add_option("--top-k", sampler.top_k, "draw among this many likeliest; 0: all")->capture_default_str();
     command.add_option("--top-p", sampler.top_p, "draw among the likeliest that together have this probability")
         ->capture_default_str();
-    command.add_option("--seed", sampler.seed, "of the draws")->capture_default_str();
+    command.add_option("--seed", sampler.seed, "of the draws")
+        ->check([](const std::string& seed) { return std::string(seed.starts_with('-') ? "expected at least 0" : ""); })
+        ->capture_default_str();
     command
         .add_option("--context", arguments->options.context,
                     "bytes that the model looks back on; 0: as long as the sequences it was trained on")

@@ -41,7 +41,10 @@ MemoryNeed predict_memory(const ModelOptions& model, const TrainOptions& train, 
         per_token += here;
         largest_layer = std::max(largest_layer, here);
     }
-    return {.parameters_bytes = copies * elements * 4, .activations_bytes = tokens * (per_token + largest_layer) * 4};
+    // Two sizes that nobody has may have a product beyond 64 bits.
+    const double activations = double(tokens) * double(per_token + largest_layer) * 4;
+    return {.parameters_bytes = copies * elements * 4,
+            .activations_bytes = std::int64_t(std::min(activations, 0x1p62))};
 }
 
 }  // namespace expar::cli

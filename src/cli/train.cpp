@@ -106,6 +106,25 @@ std::string mebibytes(std::int64_t bytes) {
     return concat(with_commas((bytes + (1 << 20) - 1) >> 20), " MiB");
 }
 
+int ranks_of_fullest_node(const Topology& machine) {
+    int ranks = 0;
+    for (int node = 0; node < machine.nodes(); ++node) ranks = std::max(ranks, int(machine.ranks_of(node).size()));
+    return ranks;
+}
+
+// Before a folder is made and anything large is allocated: a system that gives more memory than it has ends the
+// program later, without a word.
+void expect_memory(const RunConfig& config, const Communicator& world) {
+    const int ranks = ranks_of_fullest_node(discover_topology(world));
+    judge_on_root(world, [&] {
+        const std::int64_t need = predict_memory(config.model, config.train, world.size()).total_bytes();
+        const std::int64_t present = std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+        if (present > 0 && need > present / ranks)
+            throw UserError(concat("memory: a rank needs about ", mebibytes(need), ", and the ", ranks,
+                                   " ranks of a node share ", mebibytes(present)));
+    });
+}
+
 // Before anything large is allocated.
 void Run::announce() const {
     const TrainOptions& options = config_.train;
@@ -131,8 +150,7 @@ void Run::announce() const {
 
 // On standard output: what is printed on the other is one line, an error.
 void Run::warn(const Topology& machine) const {
-    int ranks = 0;  // of the fullest node
-    for (int node = 0; node < machine.nodes(); ++node) ranks = std::max(ranks, int(machine.ranks_of(node).size()));
+    const int ranks = ranks_of_fullest_node(machine);
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (long{ranks} * config_.train.threads > cores)
         std::cout << "warning: " << ranks << " ranks with " << config_.train.threads << " threads each share " << cores
@@ -233,6 +251,7 @@ Runner add_train(CLI::App& command) {
         WaitPolicy policy = *program.policy();
         policy.timeout_seconds = config.train.timeout;
         const Communicator world(program.mpi(), policy);
+        expect_memory(config, world);
         Run run(config, world);
         run.train();
         run.conclude();

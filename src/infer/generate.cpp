@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "expar/comm/verdict.hpp"
+
 namespace expar {
 namespace {
 
@@ -18,8 +20,9 @@ void check(const Transformer& model, std::span<const int> prompt, const Generate
 int sample_together(ConstRows logits, const SamplerOptions& options, int position, const Transformer& model,
                     const Communicator& group) {
     int token = -1;
-    if (logits.rows() > 0)
+    judge_on_root(group, [&] {
         token = sample(logits.slice(logits.rows() - 1, 1), options, std::uint64_t(position), model.device());
+    });
     group.broadcast(Rows(&token, 1, 1, DType::int32), 0, {"sampled token"});
     return token;
 }

@@ -30,8 +30,8 @@ void SamplerOptions::validate() const {
 int sample(std::span<const double> logits, const SamplerOptions& options, std::uint64_t position) {
     for (std::size_t token = 0; token < logits.size(); ++token)
         if (!std::isfinite(logits[token]))
-            throw Error(concat("sampler: the logit of token ", token, " at position ", position, " is ", logits[token],
-                               ", expected a number"));
+            throw UserError(concat("sampler: the logit of token ", token, " at position ", position, " is ",
+                                   logits[token], ", expected a number"));
     std::vector<int> tokens = by_descending_logit(logits);
     if (options.temperature == 0) return tokens.front();
     if (options.top_k > 0) tokens.resize(std::min(tokens.size(), std::size_t(options.top_k)));

@@ -55,6 +55,9 @@ void check_products(const ModelOptions& options) {
         throw UserError(concat("model: top_k * intermediate is ", width, "; expected at most ", largest));
     if (const auto width = std::int64_t{options.heads} * options.head_size; width > largest)
         throw UserError(concat("model: heads * head_size is ", width, "; expected at most ", largest));
+    constexpr std::int64_t most_blocks = std::int64_t{1} << 20;
+    if (const auto blocks = std::int64_t{options.layers} * options.experts; blocks > most_blocks)
+        throw UserError(concat("model: layers * experts is ", blocks, "; expected at most ", most_blocks));
 }
 
 void check_names(const ModelOptions& options) {

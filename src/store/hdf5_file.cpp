@@ -1,8 +1,11 @@
 #include "expar/store/hdf5_file.hpp"
 
+#include <fcntl.h>
 #include <hdf5.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <functional>
 #include <numeric>
 #include <type_traits>
@@ -80,6 +83,17 @@ Owned text_type() {
     return {type, H5Tclose};
 }
 
+// Room on the disk behind what a file holds, without changing its size; what errno says, 0 when there is room.
+#ifdef FALLOC_FL_KEEP_SIZE
+int reserve_space(int descriptor, std::size_t begin, std::size_t bytes) {
+    return fallocate(descriptor, FALLOC_FL_KEEP_SIZE, off_t(begin), off_t(bytes)) == 0 ? 0 : errno;
+}
+#else
+int reserve_space(int, std::size_t, std::size_t) {
+    return ENOTSUP;
+}
+#endif
+
 }  // namespace
 
 struct Hdf5File::Number {
@@ -94,11 +108,13 @@ struct Hdf5File::Number {
 
 Hdf5File::Hdf5File(Handle file, std::filesystem::path path) : file_(file), path_(std::move(path)) {}
 
-Hdf5File::Hdf5File(Hdf5File&& other) noexcept : file_(std::exchange(other.file_, -1)), path_(std::move(other.path_)) {}
+Hdf5File::Hdf5File(Hdf5File&& other) noexcept
+    : file_(std::exchange(other.file_, -1)), path_(std::move(other.path_)), reserved_(other.reserved_) {}
 
 Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
     std::swap(file_, other.file_);
     std::swap(path_, other.path_);
+    std::swap(reserved_, other.reserved_);
     return *this;
 }
 
@@ -114,7 +130,21 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path) {
     keep_quiet();
     const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     if (file < 0) throw UserError(concat(path.string(), ": cannot be written", last_cause()));
-    return {file, path};
+    Hdf5File made(file, path);
+    made.reserve(std::size_t{64} << 10);  // what every file has, and its attributes
+    return made;
+}
+
+// HDF5 keeps most of a file until it is closed, and one that cannot be closed crashes in MPI_Finalize: a full disk has
+// to be found before. The size of the file stays; where the system cannot reserve, nothing is lost.
+void Hdf5File::reserve(std::size_t bytes) {
+    void* handle = nullptr;
+    if (H5Fget_vfd_handle(file_, H5P_DEFAULT, &handle) < 0 || handle == nullptr) return;
+    const int error = reserve_space(*static_cast<const int*>(handle), reserved_, bytes);
+    if (error == 0)
+        reserved_ += bytes;
+    else if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO)
+        fail(concat("cannot be written: ", std::strerror(error)));
 }
 
 Hdf5File Hdf5File::open(const std::filesystem::path& path) {
@@ -137,12 +167,15 @@ void Hdf5File::close() {
     const bool flushed = H5Fflush(file_, H5F_SCOPE_LOCAL) >= 0;
     const bool closed = H5Fclose(std::exchange(file_, -1)) >= 0;
     if (!flushed || !closed) fail(concat("writing failed", last_cause()));
+    std::error_code ignored;  // the same size: gives back what was reserved behind it
+    if (reserved_ > 0) std::filesystem::resize_file(path_, std::filesystem::file_size(path_, ignored), ignored);
 }
 
 void Hdf5File::write_values(const std::string& name, const void* values, std::size_t count, const Shape& shape,
                             const Number& number, int level) {
     if (count != count_of(shape))
         throw Error(concat(path_.string(), ": ", name, " has ", count, " values, its shape ", describe(shape)));
+    reserve(count * number.bytes + (std::size_t{4} << 10));  // and what describes it
     const Owned space = make_space(shape);
     const Owned links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
     H5Pset_create_intermediate_group(links, 1);

@@ -11,7 +11,7 @@ Corpus::Corpus(std::vector<Domain> domains) : domains_(std::move(domains)) {
     for (std::size_t domain = 0; domain < domains_.size(); ++domain) {
         std::string_view rest = domains_[domain].text;
         while (!rest.empty()) {
-            const std::string_view document = rest.substr(0, rest.find('\0'));
+            const std::string_view document = domains_[domain].whole ? rest : rest.substr(0, rest.find('\0'));
             if (!document.empty()) documents_.push_back({document, int(domain)});
             rest.remove_prefix(std::min(rest.size(), document.size() + 1));
         }

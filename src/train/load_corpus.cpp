@@ -53,10 +53,11 @@ std::vector<Corpus::Domain> read(std::span<const std::string> paths, Split split
         const fs::file_status status = fs::status(path, failed);
         if (!fs::exists(status))
             throw UserError(concat("text ", path.string(), ": cannot be read: ", std::strerror(ENOENT)));
-        const std::vector<fs::path> files = fs::is_directory(status) ? files_of(path, split) : std::vector{path};
+        const bool prepared = fs::is_directory(status);
+        const std::vector<fs::path> files = prepared ? files_of(path, split) : std::vector{path};
         for (const fs::path& file : files) {
-            Corpus::Domain domain{unused_name(file.stem().string(), domains), read_file(file)};
-            if (domain.text.find_first_not_of('\0') == std::string::npos)
+            Corpus::Domain domain{unused_name(file.stem().string(), domains), read_file(file), !prepared};
+            if (domain.text.empty() || (prepared && domain.text.find_first_not_of('\0') == std::string::npos))
                 throw UserError(concat("text ", file.string(), ": is empty"));
             if (domain.text.size() > std::size_t(std::numeric_limits<int>::max()))
                 throw UserError(
@@ -88,6 +89,7 @@ Corpus load_corpus(std::span<const std::string> paths, Split split, int shortest
     for (Corpus::Domain& domain : domains) {
         domain.name = world.broadcast(std::move(domain.name), 0, {"text"});
         domain.text = world.broadcast(std::move(domain.text), 0, {"text"});
+        domain.whole = !world.broadcast(std::string(domain.whole ? "1" : ""), 0, {"text"}).empty();
     }
     Corpus corpus(std::move(domains));
     expect_length(corpus, paths, shortest);  // the same text, so the same verdict, everywhere

@@ -49,6 +49,8 @@ refuses "ep" "${train[@]}" --ep 3
 refuses "heads" "${train[@]}" --heads 3
 refuses "learning_rate" "${train[@]}" --learning-rate -1
 refuses "vocabulary" "${train[@]}" --vocabulary 100
+refuses "memory: a rank needs about" "${train[@]}" --batch 100000000
+refuses "layers \* experts" "${train[@]}" --layers 1000000000
 refuses "exchange" "${train[@]}" --exchange pigeon
 refuses "timeout: 1e+10" "${train[@]}" --timeout 1e10
 refuses "batch \* (sequence + 1): " "${train[@]}" --batch 200000000
@@ -62,6 +64,8 @@ refuses "not finite" "${train[@]}" --out diverges --steps 20 --optimizer sgd --l
 refuses "none: no such run" eval none --text text.txt
 refuses "text.txt: not an HDF5 file" eval text.txt --text text.txt
 refuses "taken: holds no checkpoints" generate taken --prompt x
+refuses "seed: expected at least 0" generate taken --seed -1
+refuses "threads: 0, expected at least 1" verify --threads 0
 refuses "text.txt: not an HDF5 file" export text.txt --hf exported
 refuses "RUN" export
 refuses "threads: expected a number, got 'x'" eval none --text text.txt --threads x

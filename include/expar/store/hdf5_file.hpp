@@ -65,6 +65,7 @@ private:
     using Handle = std::int64_t;  // HDF5's hid_t
     struct Number;                // a type in memory and on disk
     Hdf5File(Handle file, std::filesystem::path path);
+    void reserve(std::size_t bytes);
     void write_values(const std::string& name, const void* values, std::size_t count, const Shape& shape,
                       const Number& number, int level);
     void read_values(const std::string& name, void* values, std::size_t count, const Number& number) const;
@@ -74,6 +75,7 @@ private:
 
     Handle file_ = -1;
     std::filesystem::path path_;
+    std::size_t reserved_ = 0;  ///< bytes from the begin that the disk has room for
 };
 
 /// Which HDF5 this program was built with and runs on.

@@ -31,7 +31,8 @@ class Corpus {
 public:
     struct Domain {
         std::string name;  ///< of its file, without folder and ending
-        std::string text;  ///< documents, separated by zero bytes
+        std::string text;
+        bool whole = false;  ///< one document; otherwise zero bytes separate documents
     };
     explicit Corpus(std::vector<Domain> domains);
     Corpus(Corpus&&) noexcept = default;
@@ -67,6 +68,7 @@ private:
 enum class Split { train, validation };
 
 /// Reads files, or folders as scripts/prepare_text.py makes them (FOLDER/train/DOMAIN.txt, …), each file a domain.
+/// A file that is named itself is one document, whatever bytes it has; those of a folder hold several.
 ///
 /// Read and judged on rank 0 and sent to all. Throws UserError on every rank when a path is missing, empty or
 /// unreadable, and when no document has `shortest` bytes. Collective.
