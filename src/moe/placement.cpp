@@ -41,10 +41,12 @@ Placement::Placement(int experts, std::vector<std::vector<std::vector<int>>> slo
         auto& hosts = hosts_.emplace_back(experts);
         for (int member = 0; member < members(); ++member)
             for (const int expert : slots_[layer][member]) {
-                const std::string where = concat("placement: layer ", layer, ", member ", member, ": expert ", expert);
-                if (expert < 0 || expert >= experts) throw UserError(concat(where, " is not one of ", experts));
-                if (!hosts[expert].empty() && hosts[expert].back() == member)
-                    throw UserError(concat(where, " is there twice"));
+                const auto refuse = [&](const std::string& why) {
+                    throw UserError(
+                        concat("placement: layer ", layer, ", member ", member, ": expert ", expert, " is ", why));
+                };
+                if (expert < 0 || expert >= experts) refuse(concat("not one of ", experts));
+                if (!hosts[expert].empty() && hosts[expert].back() == member) refuse("there twice");
                 hosts[expert].push_back(member);
             }
         for (int expert = 0; expert < experts; ++expert)

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <ranges>
 
 #include "expar/compute/update.hpp"
 
@@ -27,6 +28,14 @@ int first_place(Device& device, const TransformerState& state) {
     }
     if (!finite(device, state.x)) return layers;
     return finite(device, state.logits) ? nowhere : layers + 1;
+}
+
+// 0: the head and the last norm, then the layers from the last on, then the embedding, which is the first block.
+int backward_place(std::span<const std::unique_ptr<ParameterBlock>> blocks, const ParameterBlock& block) {
+    int layers = 0;
+    for (const auto& each : blocks) layers = std::max(layers, each->spec().layer + 1);
+    if (&block == blocks.front().get()) return layers + 1;
+    return block.spec().layer < 0 ? 0 : layers - block.spec().layer;
 }
 
 struct Found {
@@ -55,16 +64,14 @@ std::string locate_in_forward(Device& device, const TransformerState& state, con
 
 std::string locate_in_gradients(Device& device, std::span<const std::unique_ptr<ParameterBlock>> blocks,
                                 const Communicator& world) {
-    // Backward goes from the last block to the first, and what it carries spoils all that follow. Ranks hold different
-    // experts, so that they compare by layer: 0 for what comes after the layers, the embedding last.
-    int block = int(blocks.size()) - 1;
-    while (block >= 0 && finite(device, blocks[block]->flat_gradient())) --block;
-    int place = nowhere;
-    if (block == 0) place = nowhere - 1;
-    if (block > 0) place = blocks[block]->spec().layer < 0 ? 0 : nowhere - 2 - blocks[block]->spec().layer;
-    const Found found = first_of_all(place, world);
-    const bool here = found.place != nowhere && found.rank == world.rank();
-    const std::string name = world.broadcast(here ? blocks[block]->spec().name() : "", found.rank);
+    // In the order of backward, which carries on what went wrong: else the embedding would always be the first.
+    const auto bad = std::ranges::find_if(std::views::reverse(blocks),
+                                          [&](const auto& block) { return !finite(device, block->flat_gradient()); });
+    const bool none = bad == std::views::reverse(blocks).end();
+    const Found found = first_of_all(none ? nowhere : backward_place(blocks, **bad), world);
+    // Ranks hold different experts: the rank names the block.
+    const bool here = !none && found.rank == world.rank();
+    const std::string name = world.broadcast(here ? (*bad)->spec().name() : "", found.rank);
     return concat(name, " on rank ", found.rank, " is the first with a value that is not");
 }
 

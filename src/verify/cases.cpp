@@ -24,7 +24,7 @@ VerifyCase named(const std::string& name, Feature feature = Feature::none) {
     made.train.warmup_steps = 1;
     made.train.learning_rate = 1e-2;
     made.train.router_learning_rate_scale = 0.5;
-    made.train.epsilon = 1e-4;
+    made.train.epsilon = 1e-4;  // see the tolerance on changes of weights
     made.train.clip = 0;
     return made;
 }

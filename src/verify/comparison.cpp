@@ -14,7 +14,7 @@ namespace {
 // grows with the root of their number and passes through about ten layers of products: 1e-6 is seen.
 constexpr double rounding = 1e-5;
 // Of the largest change. AdamW divides by |g| + epsilon, so that an element whose gradient is far below the largest
-// keeps an error of rounding · largest gradient / epsilon; the cases have epsilon 1e-4 and gradients below 1.
+// keeps an error of 1e-6 seen above · largest gradient / epsilon: below 1 and 1e-4 in the cases. Seen: 3e-4.
 constexpr double change = 0.01;
 constexpr double bits = 0;
 

@@ -29,6 +29,9 @@ printf 'layers = 1\nhiden = 4\n' >unknown.toml
 printf 'layers = "one"\n' >type.toml
 printf 'layers = = 1\n' >broken.toml
 mkdir taken
+mkdir --parents prepared/train prepared/validation
+cp text.txt prepared/train/a.txt
+: >prepared/validation/a.txt
 small=(--layers 1 --hidden 16 --heads 2 --intermediate 8 --experts 4 --sequence 16 --steps 2 --log-every 1)
 train=(train --text text.txt "${small[@]}")
 
@@ -49,6 +52,9 @@ refuses "vocabulary" "${train[@]}" --vocabulary 100
 refuses "memory: a rank needs about" "${train[@]}" --batch 100000000
 refuses "layers \* experts" "${train[@]}" --layers 1000000000
 refuses "exchange" "${train[@]}" --exchange pigeon
+refuses "timeout: 1e+10" "${train[@]}" --timeout 1e10
+refuses "batch \* (sequence + 1): " "${train[@]}" --batch 200000000
+refuses "the embedding has .* parameters" "${train[@]}" --hidden 65536 --vocabulary 65536
 refuses "none.txt" train --text none.txt "${small[@]}"
 refuses "empty.txt" train --text empty.txt "${small[@]}"
 refuses "short.txt" train --text short.txt "${small[@]}"
@@ -64,6 +70,9 @@ refuses "text.txt: not an HDF5 file" export text.txt --hf exported
 refuses "RUN" export
 refuses "threads: expected a number, got 'x'" eval none --text text.txt --threads x
 refuses "text.txt: not an HDF5 file" verify --golden text.txt
+refuses "taken: cannot be written" verify --json taken
+refuses "taken: cannot be written" eval none --text text.txt --json taken
+refuses "validation/a.txt: is empty" train --text prepared "${small[@]}"
 if [[ $(id -u) != 0 ]]; then
     cp text.txt unreadable.txt && chmod 000 unreadable.txt
     refuses "unreadable.txt" train --text unreadable.txt "${small[@]}"

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <set>
 
@@ -28,8 +27,7 @@ public:
             std::vector<int> rows_from;
             for (int s = 0; s < members; ++s) rows_from.push_back(s == m ? 0 : sources[s].rows_to[m]);
             Matrix headers = headers_for(device, m, rows_from);
-            SourcePlan own;
-            own = plan_source(routings[m], scopes[m]);
+            SourcePlan own = plan_source(routings[m], scopes[m]);
             plans.push_back(complete_plan(std::move(own), rows_from, headers, DType::float64, scopes[m]));
         }
     }
@@ -71,6 +69,7 @@ TEST_P(DispatchPlanTest, ServesEveryKeptChoiceOnceAndSendsEveryRowOncePerMember)
     routings[3].experts.host()[2] = -1;
     std::set<std::pair<int, int>> rows;  // (global token, member)
     std::vector<int> served(4);
+    std::map<std::pair<int, int>, std::vector<double>> weights;  // of (member, expert), by source member, then token
     first = 0;
     for (const Routing& routing : routings) {
         for (int t = 0; t < routing.tokens; ++t)
@@ -79,6 +78,7 @@ TEST_P(DispatchPlanTest, ServesEveryKeptChoiceOnceAndSendsEveryRowOncePerMember)
                     const int host = placement.host_for(0, e, first + t);
                     rows.insert({int(first) + t, host});
                     ++served[host];
+                    weights[{host, e}].push_back(routing.weights.view().row<double>(t)[j]);
                 }
         first += routing.tokens;
     }
@@ -96,8 +96,11 @@ TEST_P(DispatchPlanTest, ServesEveryKeptChoiceOnceAndSendsEveryRowOncePerMember)
             EXPECT_EQ(plan.rows.send[peer], group.plans[peer].rows.recv[m]);
             EXPECT_EQ(plan.returns.send[peer], group.plans[peer].returns.recv[m]);
         }
-        // Within an expert, rows come by source member, then token: their weights tell which they are.
         EXPECT_EQ(plan.expert_rows.size(), std::size_t(served[m]));
+        int row = 0;
+        for (const int expert : placement.experts_on(0, m))
+            for (const double weight : weights[{m, expert}])
+                EXPECT_EQ(plan.expert_weights.view().row<double>(row++)[0], weight);
     }
     EXPECT_EQ(delivered, int(rows.size()));
     EXPECT_EQ(caused, int(rows.size()));

@@ -40,7 +40,7 @@ protected:
 TEST_P(DispatcherTest, CombinesWhatTheChosenExpertsMadeOfEveryToken) {
     Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
     if (own > 2) routing.kept.host()[1] = routing.kept.host()[3 * top_k - 1] = 0;
-    const Matrix x = random_matrix(*device, DType::float64, own, hidden, 1, own_first);
+    const Matrix x = random_tokens(*device, DType::float64, own, hidden, 1, own_first);
 
     const DispatchPlan plan = dispatcher->plan(routing, scope);
     const LentRows rows = dispatcher->start_dispatch(plan, x).finish();
@@ -61,8 +61,8 @@ TEST_P(DispatcherTest, CombinesWhatTheChosenExpertsMadeOfEveryToken) {
 
 TEST_P(DispatcherTest, BackwardGivesTheGradientsOfThatSum) {
     const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
-    const Matrix x = random_matrix(*device, DType::float64, own, hidden, 1, own_first);
-    const Matrix d_y = random_matrix(*device, DType::float64, own, hidden, 2, own_first);
+    const Matrix x = random_tokens(*device, DType::float64, own, hidden, 1, own_first);
+    const Matrix d_y = random_tokens(*device, DType::float64, own, hidden, 2, own_first);
 
     const DispatchPlan plan = dispatcher->plan(routing, scope);
     const LentRows rows = dispatcher->start_dispatch(plan, x).finish();
@@ -99,7 +99,7 @@ TEST_P(DispatcherTest, BackwardGivesTheGradientsOfThatSum) {
 TEST_P(DispatcherTest, EndsWhenOneExpertIsHotAndWhenNobodyHasTokens) {
     Routing routing = random_routing(*device, DType::float64, own, 1, experts, own_first);
     std::ranges::fill(routing.experts.host(), experts - 1);
-    const Matrix x = random_matrix(*device, DType::float64, own, hidden, 1, own_first);
+    const Matrix x = random_tokens(*device, DType::float64, own, hidden, 1, own_first);
     const DispatchPlan plan = dispatcher->plan(routing, scope);
     const bool host = std::ranges::count(placement.experts_on(0, world.rank()), experts - 1) > 0;
     EXPECT_EQ(plan.expert_offsets.back(), host ? total_tokens : 0);
@@ -112,8 +112,8 @@ TEST_P(DispatcherTest, EndsWhenOneExpertIsHotAndWhenNobodyHasTokens) {
 
 TEST_P(DispatcherTest, KeepsSeveralMovementsOpen) {
     const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
-    const Matrix x = random_matrix(*device, DType::float64, own, hidden, 1, own_first);
-    const Matrix z = random_matrix(*device, DType::float64, own, hidden, 9, own_first);
+    const Matrix x = random_tokens(*device, DType::float64, own, hidden, 1, own_first);
+    const Matrix z = random_tokens(*device, DType::float64, own, hidden, 9, own_first);
     const DispatchPlan plan = dispatcher->plan(routing, scope);
 
     auto first_moving = dispatcher->start_dispatch(plan, x);
@@ -131,7 +131,7 @@ TEST_P(DispatcherTest, KeepsSeveralMovementsOpen) {
 
 TEST_P(DispatcherTest, CountsTheRowsThatWereHandedOver) {
     const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
-    const Matrix x = random_matrix(*device, DType::float64, own, hidden, 1, own_first);
+    const Matrix x = random_tokens(*device, DType::float64, own, hidden, 1, own_first);
     const DispatchPlan plan = dispatcher->plan(routing, scope);
     const auto before = dispatcher->traffic().total_bytes();
     (void)dispatcher->start_dispatch(plan, x).finish();
@@ -142,7 +142,7 @@ TEST_P(DispatcherTest, CountsTheRowsThatWereHandedOver) {
 
 TEST_P(DispatcherTest, CountsTheBytesThatItStoresAndHandsOver) {
     const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
-    const Matrix x = random_matrix(*device, DType::float64, own, hidden, 1, own_first);
+    const Matrix x = random_tokens(*device, DType::float64, own, hidden, 1, own_first);
     const DispatchPlan plan = dispatcher->plan(routing, scope);
     EXPECT_EQ(dispatcher->counters().bytes_copied, dispatcher->traffic().total_bytes());  // headers
     const auto before = dispatcher->counters().bytes_copied;

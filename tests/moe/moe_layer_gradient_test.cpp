@@ -33,8 +33,8 @@ protected:
     Communicator self{MPI_COMM_SELF};
     std::unique_ptr<Device> device = make_reference_device();
     MoeOnRanks moe{GetParam().options, linear_placement(1, 4, 1), DType::float64, *device, self};
-    Matrix x = random_matrix(*device, DType::float64, tokens, 6, 1);
-    Matrix d_y = random_matrix(*device, DType::float64, tokens, 6, 2);
+    Matrix x = random_tokens(*device, DType::float64, tokens, 6, 1);
+    Matrix d_y = random_tokens(*device, DType::float64, tokens, 6, 2);
 
     static constexpr double balance = 0.3;
     static constexpr double z = 0.02;

@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 
 #include "expar/compute/cpu_device.hpp"
 #include "support/moe_on_ranks.hpp"
+#include "support/random_rows.hpp"
 
 namespace expar {
 namespace {
@@ -73,16 +73,12 @@ protected:
     };
 
     static Run run(MoeOnRanks& moe, int first, int tokens) {
-        const Matrix x = random_matrix(moe.device, DType::float32, tokens, moe.layer->options().hidden, 1, first);
-        const Matrix d_y = random_matrix(moe.device, DType::float32, tokens, moe.layer->options().hidden, 2, first);
+        const Matrix x = random_tokens(moe.device, DType::float32, tokens, moe.layer->options().hidden, 1, first);
+        const Matrix d_y = random_tokens(moe.device, DType::float32, tokens, moe.layer->options().hidden, 2, first);
         auto [y, state] = moe.layer->forward(x, {.seed = 4, .step = 1, .first_token = first}, true);
         const auto balance = std::vector<double>(moe.layer->options().experts, 1e-3);
         Matrix d_x = moe.layer->backward(x, state, d_y, {balance, 1e-4});
         return {std::move(y), std::move(d_x), std::move(state)};
-    }
-
-    static bool same_bits(ConstRows a, ConstRows b) {
-        return a.rows() == b.rows() && std::memcmp(a.data(), b.data(), a.bytes()) == 0;
     }
 
     // Runs the layer over all ranks and, on this rank alone, over all tokens.

@@ -36,8 +36,8 @@ inline Routing random_routing(Device& device, DType dtype, int tokens, int top_k
     return routing;
 }
 
-/// A matrix whose rows depend on their global index alone.
-inline Matrix random_matrix(Device& device, DType dtype, int rows, int cols, std::uint64_t seed,
+/// Rows of tokens, each of which depends on its global index alone: the same whatever rank holds it.
+inline Matrix random_tokens(Device& device, DType dtype, int rows, int cols, std::uint64_t seed,
                             std::int64_t first_row = 0) {
     Matrix matrix(device, dtype, rows, cols);
     const RandomField random(seed, Purpose::test, 1);

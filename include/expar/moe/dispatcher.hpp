@@ -1,13 +1,9 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "expar/comm/communicator.hpp"
 #include "expar/comm/exchange.hpp"

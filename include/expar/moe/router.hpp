@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "expar/compute/routing.hpp"
 #include "expar/moe/routing.hpp"
