@@ -3,7 +3,7 @@
 
 build_packages=(
     build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libcli11-dev
-    nlohmann-json3-dev libtomlplusplus-dev libgtest-dev python3 python3-venv xz-utils gzip
+    nlohmann-json3-dev libtomlplusplus-dev libxxhash-dev libgtest-dev python3 python3-venv xz-utils gzip
 )
 text_packages=(
     bible-kjv bible-kjv-text debian-reference-en debian-reference-de debian-reference-fr debian-reference-es

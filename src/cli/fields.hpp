@@ -18,6 +18,11 @@ struct RunOptions {
     bool validate = true;
     int log_every = 10;
     bool record_batches = false;
+    bool resume = false;
+    int from_step = -1;
+    int keep = 0;
+    std::string timeline_steps;
+    std::string prometheus;
 };
 
 /// Everything that `expar train` can be told.

@@ -6,64 +6,17 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <functional>
 #include <numeric>
 #include <type_traits>
 #include <utility>
 
 #include "expar/base/error.hpp"
+#include "hdf5_handles.hpp"
 
 namespace expar {
 namespace {
 
 static_assert(std::is_same_v<hid_t, std::int64_t>, "HDF5 1.10 or newer");
-
-// Closes what an H5?open or H5?create returned.
-class Owned {
-public:
-    using Close = herr_t (*)(hid_t);
-    Owned(hid_t id, Close close) : id_(id), close_(close) {}
-    Owned(const Owned&) = delete;
-    Owned& operator=(const Owned&) = delete;
-    ~Owned() {
-        if (id_ >= 0) close_(id_);
-    }
-    operator hid_t() const { return id_; }  // NOLINT: it stands for the identifier
-    [[nodiscard]] bool valid() const { return id_ >= 0; }
-
-private:
-    hid_t id_;
-    Close close_;
-};
-
-// HDF5 prints its error stack unless told not to, and the setting is per thread.
-void keep_quiet() {
-    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-}
-
-// The innermost entry of the error stack, which is nearest to the cause.
-std::string last_cause() {
-    std::string cause;
-    H5Ewalk2(
-        H5E_DEFAULT, H5E_WALK_UPWARD,
-        [](unsigned position, const H5E_error2_t* error, void* out) -> herr_t {
-            if (position == 0 && error->desc) *static_cast<std::string*>(out) = error->desc;
-            return 0;
-        },
-        &cause);
-    std::ranges::replace(cause, '\n', ' ');
-    return cause.empty() ? "" : ": " + cause;
-}
-
-std::string object_path(const std::string& name) {
-    return "/" + name;
-}
-
-Owned make_space(const Hdf5File::Shape& shape) {
-    if (shape.empty()) return {H5Screate(H5S_SCALAR), H5Sclose};
-    const std::vector<hsize_t> sizes(shape.begin(), shape.end());
-    return {H5Screate_simple(int(sizes.size()), sizes.data(), nullptr), H5Sclose};
-}
 
 // Chunks of whole rows, about a megabyte each, since compression needs chunks.
 void compress(hid_t properties, const Hdf5File::Shape& shape, std::size_t element_bytes, int level) {

@@ -1,0 +1,40 @@
+#include "run_record.hpp"
+
+#include "expar/comm/verdict.hpp"
+
+namespace expar::cli {
+
+RunRecord::RunRecord(const RunConfig& config, const RunFolder& folder, const Communicator& world)
+    : world_(world), folder_(folder) {
+    judge_on_root(world_, [&] {
+        metrics_.emplace(folder_.metrics());
+        progress_.emplace(config.train.steps, config.run.log_every);
+    });
+    if (config.run.record_batches) batches_.emplace(folder_.batches(), world_);
+}
+
+void RunRecord::begin_step(int step) {
+    if (batches_) batches_->begin_step(step);
+}
+
+void RunRecord::end_step(const StepReport& report) {
+    tokens_ += report.tokens;
+    seconds_ += report.seconds;
+    judge_on_root(world_, [&] {
+        metrics_->write(report);
+        progress_->show(report);
+    });
+}
+
+void RunRecord::finish() {
+    if (progress_) progress_->finish();
+    if (batches_) batches_->finish();
+}
+
+std::vector<std::filesystem::path> RunRecord::files() const {
+    std::vector<std::filesystem::path> files = {folder_.metrics()};
+    if (batches_) files.push_back(folder_.batches());
+    return files;
+}
+
+}  // namespace expar::cli

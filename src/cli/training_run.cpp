@@ -1,0 +1,187 @@
+#include "training_run.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "config_file.hpp"
+#include "expar/comm/verdict.hpp"
+#include "expar/compute/cpu_device.hpp"
+#include "memory_need.hpp"
+#include "model_files.hpp"
+#include "progress.hpp"
+
+namespace expar::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The held-out part of the prepared folders among the texts; a plain file has none.
+std::optional<Corpus> held_out_of(const RunOptions& options, const Communicator& world) {
+    std::string folders;
+    std::error_code ignored;
+    if (world.rank() == 0 && options.validate)
+        for (const auto& path : options.text)
+            if (std::filesystem::is_directory(std::filesystem::path(path) / "validation", ignored))
+                folders += path + '\n';
+    folders = world.broadcast(folders, 0, {"validation"});
+    std::vector<std::string> paths;
+    for (std::size_t begin = 0; begin < folders.size(); begin = folders.find('\n', begin) + 1)
+        paths.push_back(folders.substr(begin, folders.find('\n', begin) - begin));
+    if (paths.empty()) return std::nullopt;
+    return load_corpus(paths, Split::validation, 2, world);
+}
+
+std::string mebibytes(std::int64_t bytes) {
+    return concat(with_commas((bytes + (1 << 20) - 1) >> 20), " MiB");
+}
+
+int ranks_of_fullest_node(const Topology& machine) {
+    int ranks = 0;
+    for (int node = 0; node < machine.nodes(); ++node) ranks = std::max(ranks, int(machine.ranks_of(node).size()));
+    return ranks;
+}
+
+}  // namespace
+
+TrainingRun::TrainingRun(RunConfig config, const Communicator& world)
+    : config_(std::move(config)),
+      world_(world),
+      root_(world.rank() == 0),
+      corpus_(load_corpus(config_.run.text, Split::train, config_.train.sequence + 1, world)),
+      held_out_(held_out_of(config_.run, world)),
+      folder_(create_run_folder(config_.run.out, world)),
+      device_(make_cpu_device(config_.train.threads)) {
+    judge_on_root(world_, [&] { write_file(folder_.config(), to_toml(config_)); });
+    announce();
+    record_.emplace(config_, folder_, world_);
+    trainer_.emplace(config_.model, config_.train, *device_, world_);
+}
+
+void expect_memory(const RunConfig& config, const Communicator& world) {
+    const int ranks = ranks_of_fullest_node(discover_topology(world));
+    judge_on_root(world, [&] {
+        const std::int64_t need = predict_memory(config.model, config.train, world.size()).total_bytes();
+        const std::int64_t present = std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+        if (present > 0 && need > present / ranks)
+            throw UserError(concat("memory: a rank needs about ", mebibytes(need), ", and the ", ranks,
+                                   " ranks of a node share ", mebibytes(present)));
+    });
+}
+
+// Before anything large is allocated.
+void TrainingRun::announce() const {
+    const TrainOptions& options = config_.train;
+    const Topology machine = discover_topology(world_);
+    const int nodes =
+        options.ranks_per_node > 0 ? topology_of(world_.size(), options.ranks_per_node).nodes() : machine.nodes();
+    if (!root_) return;
+    const auto parameters = count_parameters(config_.model);
+    const MemoryNeed memory = predict_memory(config_.model, options, world_.size());
+    const Layout layout(world_.size(), options.ep == 0 ? world_.size() : options.ep);
+    std::string domains;
+    for (const auto& domain : corpus_.domains()) domains += (domains.empty() ? "" : ", ") + domain.name;
+    std::cout << "model   " << with_commas(parameters.total) << " parameters, " << with_commas(parameters.active)
+              << " of them active for a token\n"
+              << "layout  ranks " << world_.size() << ", nodes " << nodes << ", " << layout.describe() << "\n"
+              << "memory  about " << mebibytes(memory.total_bytes())
+              << " a rank: " << mebibytes(memory.parameters_bytes) << " parameters, gradients and moments, "
+              << mebibytes(memory.activations_bytes) << " activations\n"
+              << "text    " << with_commas(corpus_.bytes()) << " bytes: " << domains << "\n"
+              << "run     " << std::filesystem::absolute(folder_.root).string() << std::endl;
+    warn(machine);
+}
+
+// On standard output: what is printed on the other is one line, an error.
+void TrainingRun::warn(const Topology& machine) const {
+    const int ranks = ranks_of_fullest_node(machine);
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (long{ranks} * config_.train.threads > cores)
+        std::cout << "warning: " << ranks << " ranks with " << config_.train.threads << " threads each share " << cores
+                  << " cores" << std::endl;
+    const auto& router = config_.model.router;
+    if (config_.model.top_k == 1 && (router == "mixtral" || router == "gpt-oss"))
+        std::cout << "warning: top_k = 1 with router " << router
+                  << " makes every weight 1, so the router learns from its losses only; 'switch' keeps the probability"
+                  << std::endl;
+}
+
+void TrainingRun::save() {
+    const int step = trainer_->steps_done();
+    if (step == saved_step_) return;
+    const CheckpointHeader header{to_toml(config_), step, config_.train.optimizer == "adamw"};
+    save_checkpoint(folder_.checkpoint(step), header, blocks_of(*trainer_), world_);
+    saved_step_ = step;
+}
+
+void TrainingRun::step() {
+    const TrainOptions& options = config_.train;
+    const BatchDraw draw{.seed = options.seed,
+                         .step = trainer_->steps_done() + 1,
+                         .sequences = options.batch,
+                         .length = options.sequence};
+    const auto shares = draw_step(corpus_, draw, options.accumulation, world_);
+    record_->begin_step(draw.step);
+    record_->end_step(trainer_->step(shares, record_->observer()));
+}
+
+void TrainingRun::train() {
+    const TrainOptions& options = config_.train;
+    if (options.checkpoint_every > 0) save();
+    while (trainer_->steps_done() < options.steps) {
+        step();
+        if (options.checkpoint_every > 0 && trainer_->steps_done() % options.checkpoint_every == 0) save();
+    }
+    record_->finish();
+    save();
+}
+
+std::vector<TextLoss> TrainingRun::validate() {
+    if (!held_out_) return {};
+    // A window of one byte predicts nothing.
+    return evaluate_text(*trainer_, *held_out_, {std::max(2, config_.train.sequence), config_.train.batch}, world_);
+}
+
+void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
+    const auto parameters = count_parameters(config_.model);
+    Json summary;
+    summary["steps"] = trainer_->steps_done();
+    summary["tokens"] = record_->tokens();
+    summary["seconds"] = record_->seconds();
+    summary["record_->tokens()per_second"] =
+        record_->seconds() > 0 ? double(record_->tokens()) / record_->seconds() : 0;
+    summary["parameters_total"] = parameters.total;
+    summary["parameters_active"] = parameters.active;
+    summary["ranks"] = world_.size();
+    summary["ep"] = trainer_->layout().ep();
+    summary["dp"] = trainer_->layout().dp();
+    summary["validation"] = Json::array();
+    for (const auto& domain : validation)
+        summary["validation"].push_back(
+            {{"domain", domain.domain}, {"bytes", domain.bytes}, {"bits_per_byte", domain.bits_per_byte()}});
+    summary["files"] = Json::array();
+    std::vector<std::filesystem::path> files = record_->files();
+    files.insert(files.begin(), folder_.config());
+    files.push_back(folder_.checkpoint(saved_step_));
+    files.push_back(folder_.summary());
+    for (const auto& file : files) summary["files"].push_back(std::filesystem::absolute(file).string());
+    write_file(folder_.summary(), summary.dump(2) + "\n");
+
+    std::cout << "trained " << trainer_->steps_done() << " steps, " << with_commas(record_->tokens()) << " tokens, "
+              << with_commas(record_->seconds() > 0 ? std::int64_t(double(record_->tokens()) / record_->seconds()) : 0)
+              << " tokens/s\n";
+    for (const auto& domain : validation)
+        std::cout << "held-out " << domain.domain << ": " << domain.bits_per_byte() << " bits/byte of "
+                  << with_commas(domain.bytes) << " bytes\n";
+    for (const auto& file : summary["files"]) std::cout << "wrote   " << file.get<std::string>() << "\n";
+    std::cout << std::flush;
+}
+
+void TrainingRun::conclude() {
+    const auto validation = validate();
+    judge_on_root(world_, [&] { write_summary(validation); });
+}
+
+}  // namespace expar::cli
