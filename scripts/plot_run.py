@@ -1,131 +1,90 @@
 #!/usr/bin/env python3
-"""Draws a training run: bits per byte beside references, the share of communication, and the balance of the experts.
+"""Draws a training run as one picture: how the loss fell, what the experts did, and where the time went.
 
-  scripts/plot_run.py RUN --out run.png [--references references.json]
+  scripts/plot_run.py RUN [--out PNG] [--references FILE] [--evaluated FILE...]
 
-Reads RUN/metrics.jsonl, and RUN/summary.json where the run has ended; references.json is what text_references.py
-writes. Starts with the standard library alone. Where matplotlib is missing, makes or reuses a Python environment in the
-build folder and runs again inside it.
+Of RUN, a folder that `expar train` wrote, also while it still runs or after it was killed:
+
+  metrics.jsonl   bits per byte, communication, load and entropy of the router per step; time per phase
+  routing.h5      load of every expert over time, a map per MoE layer
+  summary.json    which experts serve which domain (of its validation, or of --evaluated)
+
+Only metrics.jsonl must be there. What cannot be drawn is left out, with a line that says so. The script starts with the
+standard library alone; where matplotlib, numpy or h5py is missing, it makes or reuses a Python environment in the build
+folder and runs again inside it.
 """
 
 import argparse
 import importlib.util
-import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from plots import run_data  # noqa: E402
 from reference import venv  # noqa: E402
 
-REFERENCES = (("unigram", "unigram entropy"), ("bigram", "bigram entropy"), ("trigram", "trigram entropy"),
-              ("gzip", "gzip -9"), ("xz", "xz -9"))
-INK, GRAY, BLUE, RED = "#222222", "#8c8c8c", "#1f5fa8", "#b5402f"
+
+def note(text: str):
+    print(f"plot_run.py: {text}", file=sys.stderr)
 
 
-def read_lines(run: Path) -> list[dict]:
-    path = run / "metrics.jsonl"
+def optional(what: str, path: Path, read):
+    """What `read` makes of the file; None, and a line, where it is missing or damaged."""
+    if not path.exists():
+        return note(f"{path}: no such file; {what} left out")
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-    except OSError as error:
-        venv.fail(f"{path}: {error.strerror}")
-    except json.JSONDecodeError:
-        venv.fail(f"{path}: holds a line that is no JSON")
-    if not lines:
-        venv.fail(f"{path}: holds no step yet")
-    return lines
+        return read(path)
+    except run_data.Unreadable as error:
+        return note(f"{error}; {what} left out")
 
 
-def read_optional(path: Path | None):
-    return json.loads(path.read_text()) if path and path.is_file() else None
+def gather(args, lines: list[dict]):
+    """Everything of the run that can be drawn; a line for everything that cannot."""
+    from plots import run_figure
 
-
-def column(lines: list[dict], key: str) -> list[float]:
-    """A value per step; what is missing or null becomes a gap in the curve."""
-    return [line[key] if line.get(key) is not None else float("nan") for line in lines]
-
-
-def running_mean(values: list[float], width: int) -> list[float]:
-    """The mean over `width` steps around each, over fewer at the ends."""
-    around = [values[max(0, n - width // 2):n + width // 2 + 1] for n in range(len(values))]
-    return [sum(part) / len(part) for part in around]
-
-
-def headline(run: Path, lines: list[dict], summary: dict | None) -> str:
-    speeds = sorted(column(lines, "tokens_per_second"))
-    parts = [run.resolve().name, f"{len(lines)} steps", f"median {speeds[len(speeds) // 2]:,.0f} tokens/s"]
-    if summary:
-        parts.append(f"{summary['ranks']} ranks, EP={summary['ep']} x DP={summary['dp']}")
-        parts.append(f"{summary['parameters_total'] / 1e6:.1f} M parameters, {summary['parameters_active'] / 1e6:.1f} M active")
-    return " · ".join(parts)
-
-
-def draw_loss(axes, lines: list[dict], rows: list[dict] | None):
-    steps, values = column(lines, "step"), column(lines, "bits_per_byte")
-    width = max(1, len(values) // 50)
-    axes.plot(steps, values, color=BLUE, alpha=0.3, linewidth=0.8)
-    axes.plot(steps, running_mean(values, width), color=BLUE, linewidth=1.8)
-    axes.set_ylabel("training bits per byte")
-    low, high = min(values), min(8.5, max(values) + 0.3)
-    if rows:
-        whole = rows[-1]
-        low = min([low, *(whole[key] for key, _ in REFERENCES), whole.get("expar", low)])
-        # Labels share the right margin: each is lifted clear of the one below it.
-        floor = 0.0
-        for key, label in sorted(REFERENCES, key=lambda reference: whole[reference[0]]):
-            floor = max(whole[key], floor + 0.045 * (high - low))
-            axes.axhline(whole[key], color=GRAY, linewidth=0.8, linestyle=(0, (4, 3)))
-            axes.annotate(f"{label} {whole[key]:.2f}", (1.01, floor), xycoords=axes.get_yaxis_transform(), color=GRAY,
-                          va="center", fontsize=8)
-        if "expar" in whole:
-            axes.plot(steps[-1], whole["expar"], marker="o", color=RED, clip_on=False, zorder=3)
-            axes.annotate(f"held out {whole['expar']:.2f} ", (steps[-1], whole["expar"]), xytext=(-6, 7), ha="right",
-                          textcoords="offset points", color=RED, fontsize=9)
-    axes.set_ylim(low - 0.15, high)
-
-
-def draw_curve(axes, lines: list[dict], key: str, label: str, scale: float = 1.0):
-    axes.plot(column(lines, "step"), [scale * value for value in column(lines, key)], color=INK, linewidth=0.9)
-    axes.set_ylabel(label)
-
-
-def draw(run: Path, out: Path, rows: list[dict] | None):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    lines = read_lines(run)
-    plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.edgecolor": INK})
-    figure, (loss, share, balance) = plt.subplots(3, 1, figsize=(8, 7), sharex=True, height_ratios=(3, 1, 1),
-                                                  layout="constrained")
-    draw_loss(loss, lines, rows)
-    draw_curve(share, lines, "communication_share", "communication,\n% of the step", 100)
-    share.set_ylim(bottom=0)
-    draw_curve(balance, lines, "load_max_over_mean", "load,\nmaximum / mean")
-    balance.set_ylim(bottom=1)
-    balance.set_xlabel("step")
-    loss.set_title(headline(run, lines, read_optional(run / "summary.json")), loc="left", fontsize=9, color=INK)
-    try:
-        figure.savefig(out, dpi=150)
-    except OSError as error:
-        venv.fail(f"{out}: {error.strerror}")
-    print(out.resolve())
+    summary = optional("layout and validation are", args.run / "summary.json", run_data.read_json)
+    phases = run_data.phases_of(lines)
+    if not phases:
+        note(f"{args.run / 'metrics.jsonl'}: has no phase_seconds; time per phase is left out")
+    loads = run_data.domain_loads(summary, args.evaluated)
+    special = run_data.specialisations(loads)
+    if not special:
+        note("no expert loads of two domains or more in summary.json or --evaluated; specialisation is left out")
+    return run_figure.RunPicture(
+        headline=run_figure.headline(args.run.resolve().name, lines, summary),
+        lines=lines,
+        references=run_data.read_json(args.references) if args.references else None,
+        phases=phases,
+        routing=optional("expert load over time is", args.run / "routing.h5", run_data.read_routing),
+        domains=list(loads),
+        specialisations=special), run_figure.draw
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN", help="a folder that `expar train` wrote")
-    parser.add_argument("--out", type=Path, required=True, metavar="PNG", help="the picture to write")
-    parser.add_argument("--references", type=Path, metavar="FILE", help="references.json, drawn as lines")
+    parser.add_argument("--out", type=Path, metavar="PNG", help="the picture to write (default: RUN/run.png)")
+    parser.add_argument("--references", type=Path, metavar="FILE",
+                        help="what text_references.py --json wrote, drawn as lines")
+    parser.add_argument("--evaluated", type=Path, nargs="+", default=[], metavar="FILE",
+                        help="what `expar eval --json` wrote, or folders of it, for the specialisation")
     parser.add_argument("--build-dir", type=Path, default=Path(__file__).resolve().parents[1] / "build", metavar="DIR",
                         help="where a missing Python environment is made (default: build, in the source tree)")
     args = parser.parse_args()
-    read_lines(args.run)  # bad input is told before an environment is made
-    if args.references and not args.references.is_file():
-        venv.fail(f"{args.references}: no such file")
-    if not importlib.util.find_spec("matplotlib"):
-        venv.enter(args.build_dir)
-    draw(args.run, args.out, read_optional(args.references))
+    out = args.out or args.run / "run.png"
+    try:
+        lines, notes = run_data.read_metrics(args.run / "metrics.jsonl")  # told before an environment is made
+        if not all(importlib.util.find_spec(module) for module in ("matplotlib", "numpy", "h5py")):
+            venv.enter(args.build_dir)
+        for text in notes:
+            note(text)
+        picture, draw = gather(args, lines)
+        draw(picture, out)
+    except run_data.Unreadable as error:
+        venv.fail(str(error))
+    except OSError as error:
+        venv.fail(f"{error.filename or out}: {error.strerror}")
+    print(out.resolve())
 
 
 if __name__ == "__main__":

@@ -135,5 +135,5 @@ run                  $out/run (config.toml, metrics.jsonl, summary.json, checkpo
 validation           $out/validation/*.json
 table above          $out/references.json
 sample               $out/sample.txt
-a picture of it      python3 $root/scripts/plot_run.py $out/run --references $out/references.json --out $out/run.png
+a picture of it      python3 $root/scripts/plot_run.py $out/run --references $out/references.json --evaluated $out/validation
 SUMMARY
