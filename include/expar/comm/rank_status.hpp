@@ -11,7 +11,7 @@
 namespace expar {
 
 /// How a rank's life ended, as far as it could say so itself.
-enum class RankEnd : std::int32_t { none = 0, clean = 1, failed = 2 };
+enum class RankEnd : std::int32_t { none = 0, clean = 1, failed = 2, timed_out = 3 };
 
 /// What a status file told when it was read. Texts hold printable characters only; times are seconds since 1970.
 struct StatusSnapshot {
