@@ -13,6 +13,8 @@
 
 namespace expar {
 
+class RankStatus;
+
 /// What a rank is doing while it waits, for the line that a hang leaves behind. `phase` must be a literal.
 struct Occasion {
     std::string_view phase = "communication";
@@ -25,9 +27,13 @@ struct WaitPolicy {
     /// For calls without a non-blocking form (split, windows, files): called on another thread with the line that a
     /// TimeoutError would carry, when they outlast the deadline. Expected to end the process; empty: wait on.
     std::function<void(const std::string& line)> on_stuck_call;
+    /// Told of waits that last, and asked for the line at the deadline; must outlive all that shares the policy. Null:
+    /// the line tells what this rank knows.
+    RankStatus* status = nullptr;
 };
 
-/// A wait outlasted its deadline. what() names rank, phase, layer, the peers outstanding and what was expected of them.
+/// A wait outlasted its deadline. what() names rank, phase, layer, the peers outstanding and what was expected of them;
+/// with a RankStatus, the step and the ranks without a sign of life, too.
 class TimeoutError : public Error {
 public:
     using Error::Error;
@@ -89,7 +95,7 @@ public:
 
 private:
     struct State;
-    std::unique_ptr<State> state_;  // null when the policy has no handler
+    std::unique_ptr<State> state_;  // null when the policy has neither handler nor status
 };
 
 }  // namespace expar
