@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <numeric>
 #include <type_traits>
 #include <utility>
@@ -46,6 +47,17 @@ int reserve_space(int, std::size_t, std::size_t) {
     return ENOTSUP;
 }
 #endif
+
+// The most elements that a dataset can have in a file of this size: deflate, which only chunks can have, makes nothing
+// smaller than a 1032nd.
+double most_elements(hid_t file, hid_t data) {
+    hsize_t file_bytes = 0;
+    H5Fget_filesize(file, &file_bytes);
+    const Owned type(H5Dget_type(data), H5Tclose);
+    const Owned properties(H5Dget_create_plist(data), H5Pclose);
+    const bool filtered = H5Pget_layout(properties) == H5D_CHUNKED && H5Pget_nfilters(properties) > 0;
+    return double(file_bytes) * (filtered ? 1032 : 1) / double(std::max<std::size_t>(1, H5Tget_size(type)));
+}
 
 }  // namespace
 
@@ -200,7 +212,10 @@ Hdf5File::Shape Hdf5File::shape(const std::string& name) const {
     const Owned space(H5Dget_space(data), H5Sclose);
     std::vector<hsize_t> sizes(std::size_t(std::max(0, H5Sget_simple_extent_ndims(space))));
     H5Sget_simple_extent_dims(space, sizes.data(), nullptr);
-    return {sizes.begin(), sizes.end()};
+    const Shape found(sizes.begin(), sizes.end());
+    const double elements = std::accumulate(sizes.begin(), sizes.end(), 1.0, std::multiplies<>());
+    if (elements > most_elements(file_, data)) fail(concat(name, " is ", describe(found), ", more than fits the file"));
+    return found;
 }
 
 void Hdf5File::write_attribute(const std::string& object, const std::string& name, Handle type, const void* value) {
