@@ -129,8 +129,14 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path) {
     const htri_t is_hdf5 = H5Fis_hdf5(path.c_str());
     if (is_hdf5 < 0) throw UserError(concat(path.string(), ": cannot be read", last_cause()));
     if (is_hdf5 == 0) throw UserError(concat(path.string(), ": not an HDF5 file"));
-    const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (file < 0) throw UserError(concat(path.string(), ": a damaged HDF5 file", last_cause()));
+    hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+    std::string cause = file < 0 ? last_cause() : "";
+    // Not tried first: this way waits for ever on a file that is cut short.
+    if (cause.find("already open") != std::string::npos) {
+        file = H5Fopen(path.c_str(), H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, H5P_DEFAULT);
+        if (file < 0) cause = last_cause();
+    }
+    if (file < 0) throw UserError(concat(path.string(), ": a damaged HDF5 file", cause));
     return {file, path};
 }
 

@@ -20,7 +20,7 @@ public:
 
     /// Replaces a file of that name.
     [[nodiscard]] static Hdf5File create(const std::filesystem::path& path);
-    /// For reading.
+    /// For reading: also what another program appends to, or was killed at, if its datasets grow for such readers.
     [[nodiscard]] static Hdf5File open(const std::filesystem::path& path);
 
     Hdf5File(Hdf5File&& other) noexcept;
