@@ -1,7 +1,5 @@
 #pragma once
 
-#include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "expar/train/trainer.hpp"
@@ -11,17 +9,6 @@ namespace expar::cli {
 [[nodiscard]] double bits_of(double nats);
 /// "1,234,567"
 [[nodiscard]] std::string with_commas(std::int64_t number);
-
-/// A line per step of metrics.jsonl, written out at once so that others can follow. Lives on rank 0.
-class MetricsFile {
-public:
-    explicit MetricsFile(const std::filesystem::path& path);
-    void write(const StepReport& report);  ///< throws UserError when the disk is full
-
-private:
-    std::filesystem::path path_;
-    std::ofstream out_;
-};
 
 /// What the user watches: one plain line every few steps in a log, one live line on a terminal. Lives on rank 0.
 class Progress {

@@ -56,8 +56,8 @@ TrainingRun::TrainingRun(RunConfig config, const Communicator& world)
       device_(make_cpu_device(config_.train.threads)) {
     judge_on_root(world_, [&] { write_file(folder_.config(), to_toml(config_)); });
     announce();
-    record_.emplace(config_, folder_, world_);
     trainer_.emplace(config_.model, config_.train, *device_, world_);
+    record_.emplace(config_, folder_, EarlierSteps{}, trainer_->clock(), world_);
 }
 
 void expect_memory(const RunConfig& config, const Communicator& world) {
@@ -111,6 +111,8 @@ void TrainingRun::warn(const Topology& machine) const {
 void TrainingRun::save() {
     const int step = trainer_->steps_done();
     if (step == saved_step_) return;
+    record_->flush();
+    const Span span(&trainer_->clock(), Phase::checkpoint);
     const CheckpointHeader header{to_toml(config_), step, config_.train.optimizer == "adamw"};
     save_checkpoint(folder_.checkpoint(step), header, blocks_of(*trainer_), world_);
     saved_step_ = step;
@@ -122,8 +124,11 @@ void TrainingRun::step() {
                          .step = trainer_->steps_done() + 1,
                          .sequences = options.batch,
                          .length = options.sequence};
-    const auto shares = draw_step(corpus_, draw, options.accumulation, world_);
     record_->begin_step(draw.step);
+    const auto shares = [&] {
+        const Span span(&trainer_->clock(), Phase::data);
+        return draw_step(corpus_, draw, options.accumulation, world_);
+    }();
     record_->end_step(trainer_->step(shares, record_->observer()));
 }
 
@@ -150,8 +155,7 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
     summary["steps"] = trainer_->steps_done();
     summary["tokens"] = record_->tokens();
     summary["seconds"] = record_->seconds();
-    summary["record_->tokens()per_second"] =
-        record_->seconds() > 0 ? double(record_->tokens()) / record_->seconds() : 0;
+    summary["tokens_per_second"] = record_->seconds() > 0 ? double(record_->tokens()) / record_->seconds() : 0;
     summary["parameters_total"] = parameters.total;
     summary["parameters_active"] = parameters.active;
     summary["ranks"] = world_.size();
