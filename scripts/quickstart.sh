@@ -96,11 +96,14 @@ announce_first_step() {
 
 # save_and_stop: for Ctrl-C while the process `trainer` trains.
 save_and_stop() {
-    if [[ $interrupted == yes ]]; then kill -TERM "$trainer"; return; fi
-    interrupted=yes
-    echo
-    echo "== saving the run; Ctrl-C again ends it at once"
-    kill -USR1 "$trainer"  # mpirun passes it on
+    if [[ $interrupted == yes ]]; then
+        kill -TERM "$trainer" || true
+    else
+        interrupted=yes
+        echo
+        echo "== saving the run; Ctrl-C again ends it at once"
+        kill -USR1 "$trainer" || true  # mpirun passes it on
+    fi
 }
 
 # wait_for PROCESS: its exit status, whatever signals this script gets meanwhile.
@@ -134,7 +137,7 @@ trap 'kill "$watcher" "$trainer" 2>/dev/null || true' EXIT
 trap save_and_stop INT
 wait_for "$trainer" || failed=yes
 if [[ $interrupted == yes ]]; then
-    [[ $failed == no ]] || fail "interrupted before the run was saved"
+    [[ $failed == no ]] || fail "ended at once; what was saved before is in $out/run/checkpoints"
     echo "== interrupted; this shell goes on with:"
     echo "env $(env | grep -E '^(OMPI_|PRTE_|OMP_NUM_THREADS)' | sort | tr '\n' ' ')mpirun -n $ranks $expar train" \
         "--resume --out $out/run"
