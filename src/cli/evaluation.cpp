@@ -16,6 +16,7 @@ std::vector<TextLoss> evaluate_text(Trainer& trainer, const Corpus& corpus, cons
     const std::vector<Window> windows = corpus.windows(plan.sequence);
     std::size_t begin = 0;
     while (begin < windows.size()) {
+        if (plan.stop && plan.stop()) return {};
         const int domain = windows[begin].domain;
         std::size_t end = begin;
         while (end < windows.size() && end - begin < std::size_t(plan.batch) && windows[end].domain == domain) ++end;

@@ -26,9 +26,12 @@ struct EvaluationPlan {
     int batch = 8;       ///< windows at a time, over all ranks
     /// Called on every rank with its share of each batch, possibly without tokens.
     std::function<void(const MicroBatch& share, const Matrix& logits)> observe = {};
+    /// Asked before each batch, on every rank with the same answer: whether to give up.
+    std::function<bool()> stop = {};
 };
 
-/// One for each domain: windows that do not overlap, each predicting every byte but its first. Collective.
+/// One for each domain: windows that do not overlap, each predicting every byte but its first. Nothing when it was
+/// given up. Collective.
 [[nodiscard]] std::vector<TextLoss> evaluate_text(Trainer& trainer, const Corpus& corpus, const EvaluationPlan& plan,
                                                   const Communicator& world);
 

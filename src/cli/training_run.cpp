@@ -12,6 +12,8 @@
 #include "memory_need.hpp"
 #include "model_files.hpp"
 #include "progress.hpp"
+#include "resume.hpp"
+#include "stop_request.hpp"
 
 namespace expar::cli {
 namespace {
@@ -132,10 +134,15 @@ void TrainingRun::step() {
     record_->end_step(trainer_->step(shares, record_->observer()));
 }
 
+bool TrainingRun::stopping() {
+    if (stopped_by_.empty()) stopped_by_ = agreed_stop(world_);
+    return !stopped_by_.empty();
+}
+
 void TrainingRun::train() {
     const TrainOptions& options = config_.train;
     if (options.checkpoint_every > 0) save();
-    while (trainer_->steps_done() < options.steps) {
+    while (trainer_->steps_done() < options.steps && !stopping()) {
         step();
         if (options.checkpoint_every > 0 && trainer_->steps_done() % options.checkpoint_every == 0) save();
     }
@@ -144,9 +151,12 @@ void TrainingRun::train() {
 }
 
 std::vector<TextLoss> TrainingRun::validate() {
-    if (!held_out_) return {};
+    if (!held_out_ || !stopped_by_.empty()) return {};
     // A window of one byte predicts nothing.
-    return evaluate_text(*trainer_, *held_out_, {std::max(2, config_.train.sequence), config_.train.batch}, world_);
+    const EvaluationPlan plan{.sequence = std::max(2, config_.train.sequence),
+                              .batch = config_.train.batch,
+                              .stop = [this] { return stopping(); }};
+    return evaluate_text(*trainer_, *held_out_, plan, world_);
 }
 
 void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
@@ -161,6 +171,7 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
     summary["ranks"] = world_.size();
     summary["ep"] = trainer_->layout().ep();
     summary["dp"] = trainer_->layout().dp();
+    summary["stopped_by"] = stopped_by_.empty() ? Json() : Json(stopped_by_);
     summary["validation"] = Json::array();
     for (const auto& domain : validation)
         summary["validation"].push_back(
@@ -180,6 +191,9 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
         std::cout << "held-out " << domain.domain << ": " << domain.bits_per_byte() << " bits/byte of "
                   << with_commas(domain.bytes) << " bytes\n";
     for (const auto& file : summary["files"]) std::cout << "wrote   " << file.get<std::string>() << "\n";
+    if (!stopped_by_.empty())
+        std::cout << "saved step " << saved_step_ << "; go on with: " << resume_command(folder_.root, world_.size())
+                  << "\n";
     std::cout << std::flush;
 }
 
