@@ -206,6 +206,8 @@ std::vector<FieldGroup> field_groups(RunConfig& config) {
 }
 
 std::string suggestion(std::string_view unknown, const std::vector<std::string>& known) {
+    constexpr std::size_t longest = 100;  // what is longer than any name needs no look at each
+    if (unknown.size() > longest) return "";
     const auto near = std::ranges::min_element(
         known, {}, [unknown](const std::string& name) { return edit_distance(unknown, name); });
     if (near == known.end() || edit_distance(unknown, *near) > 2) return "";

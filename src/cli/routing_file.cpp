@@ -1,6 +1,7 @@
 #include "routing_file.hpp"
 
 #include "expar/base/error.hpp"
+#include "expar/store/isolated.hpp"
 
 namespace expar::cli {
 namespace {
@@ -10,11 +11,31 @@ namespace fs = std::filesystem;
 constexpr int longest_unflushed_rows = 64;
 constexpr std::chrono::seconds longest_unflushed_time{10};
 
+// Cuts the file in a process of its own, which a damaged one may crash. Returns what is wrong with the file; throws
+// UserError when it is the disk that is at fault.
+std::string cut(const fs::path& path, const SeriesLayout& layout, int step) {
+    constexpr char damaged = 'd', unwritable = 'w';
+    std::string answer;
+    try {
+        answer = isolated(path, limits_for(path), [&] {
+            try {
+                return damaged + keep_rows(path, layout, step);
+            } catch (const UserError& full) {
+                return unwritable + std::string(full.what());
+            }
+        });
+    } catch (const UserError& crash) {
+        return crash.what();
+    }
+    if (answer.starts_with(unwritable)) throw UserError(answer.substr(1));
+    return answer.substr(1);
+}
+
 // Leaves a file that can be gone on with, or none; says what had to be given up.
 std::string prepare(const fs::path& path, const SeriesLayout& layout, int step) {
     std::error_code failed;
     if (!fs::exists(path, failed)) return "";
-    const std::string damage = keep_rows(path, layout, step);
+    const std::string damage = cut(path, layout, step);
     if (damage.empty()) return "";
     const fs::path aside = path.string() + ".set-aside";
     fs::rename(path, aside, failed);

@@ -9,6 +9,7 @@
 #include "config_file.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/compute/cpu_device.hpp"
+#include "expar/store/partial_file.hpp"
 #include "memory_need.hpp"
 #include "model_files.hpp"
 #include "progress.hpp"
@@ -53,10 +54,11 @@ TrainingRun::TrainingRun(RunConfig config, const Communicator& world)
       world_(world),
       root_(world.rank() == 0),
       corpus_(load_corpus(config_.run.text, Split::train, config_.train.sequence + 1, world)),
+      text_hash_(corpus_.hash()),
       held_out_(held_out_of(config_.run, world)),
       folder_(create_run_folder(config_.run.out, world)),
       device_(make_cpu_device(config_.train.threads)) {
-    judge_on_root(world_, [&] { write_file(folder_.config(), to_toml(config_)); });
+    judge_on_root(world_, [&] { replace_file(folder_.config(), to_toml(config_)); });
     announce();
     trainer_.emplace(config_.model, config_.train, *device_, world_);
     record_.emplace(config_, folder_, EarlierSteps{}, trainer_->clock(), world_);
@@ -115,7 +117,18 @@ void TrainingRun::save() {
     if (step == saved_step_) return;
     record_->flush();
     const Span span(&trainer_->clock(), Phase::checkpoint);
-    const CheckpointHeader header{to_toml(config_), step, config_.train.optimizer == "adamw"};
+    const CheckpointHeader header{.config = to_toml(config_),
+                                  .step = step,
+                                  .seed = config_.train.seed,
+                                  .tokens = record_->tokens(),
+                                  .seconds = record_->seconds(),
+                                  .text_bytes = corpus_.bytes(),
+                                  .text_hash = text_hash_,
+                                  .ranks = world_.size(),
+                                  .ep = trainer_->layout().ep(),
+                                  .version = EXPAR_VERSION,
+                                  .placement = trainer_->placement(),
+                                  .has_moments = config_.train.optimizer == "adamw"};
     save_checkpoint(folder_.checkpoint(step), header, blocks_of(*trainer_), world_);
     saved_step_ = step;
 }
@@ -184,7 +197,7 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
     files.push_back(folder_.checkpoint(saved_step_));
     files.push_back(folder_.summary());
     for (const auto& file : files) summary["files"].push_back(std::filesystem::absolute(file).string());
-    write_file(folder_.summary(), summary.dump(2) + "\n");
+    replace_file(folder_.summary(), summary.dump(2) + "\n");
 
     std::cout << "trained " << trainer_->steps_done() << " steps, " << with_commas(record_->tokens()) << " tokens, "
               << with_commas(record_->seconds() > 0 ? std::int64_t(double(record_->tokens()) / record_->seconds()) : 0)

@@ -42,6 +42,8 @@ public:
     [[nodiscard]] std::span<const Window> documents() const { return documents_; }  ///< none is empty
     [[nodiscard]] std::int64_t bytes() const;                                       ///< of all documents
     [[nodiscard]] std::int64_t bytes_of(int domain) const;
+    /// The same for the same texts in the same order, cut into documents alike, whatever their files' names.
+    [[nodiscard]] std::uint64_t hash() const;
 
     /// `length` + 1 bytes each, from places that are equally likely among all within a document, so that documents
     /// count by their length. Throws Error when no document is long enough.
@@ -67,11 +69,14 @@ private:
 /// Which part of a prepared folder is read.
 enum class Split { train, validation };
 
-/// Reads files, or folders as scripts/prepare_text.py makes them (FOLDER/train/DOMAIN.txt, …), each file a domain.
-/// A file that is named itself is one document, whatever bytes it has; those of a folder hold several.
+/// The domains of files, or of folders as scripts/prepare_text.py makes them (FOLDER/train/DOMAIN.txt, …), each file a
+/// domain. A file that is named itself is one document, whatever bytes it has; those of a folder hold several.
 ///
-/// Read and judged on rank 0 and sent to all. Throws UserError on every rank when a path is missing, empty or
-/// unreadable, and when no document has `shortest` bytes. Collective.
+/// Throws UserError when a path is missing, empty, unreadable or has 2 GiB or more. Local.
+[[nodiscard]] std::vector<Corpus::Domain> read_domains(std::span<const std::string> paths, Split split);
+
+/// The corpus of them: read and judged on rank 0 and sent to all. Throws UserError on every rank as read_domains()
+/// does, and when no document has `shortest` bytes. Collective.
 [[nodiscard]] Corpus load_corpus(std::span<const std::string> paths, Split split, int shortest,
                                  const Communicator& world);
 
