@@ -13,6 +13,8 @@ struct RunFolder {
 
     [[nodiscard]] std::filesystem::path config() const { return root / "config.toml"; }
     [[nodiscard]] std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
+    [[nodiscard]] std::filesystem::path routing() const { return root / "routing.h5"; }
+    [[nodiscard]] std::filesystem::path timeline() const { return root / "timeline.json"; }
     [[nodiscard]] std::filesystem::path summary() const { return root / "summary.json"; }
     [[nodiscard]] std::filesystem::path batches() const { return root / "batches.h5"; }
     [[nodiscard]] std::filesystem::path status() const { return root / "status"; }  ///< what each rank did last

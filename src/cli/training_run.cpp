@@ -14,6 +14,8 @@
 #include "memory_need.hpp"
 #include "model_files.hpp"
 #include "progress.hpp"
+#include "resume.hpp"
+#include "stop_request.hpp"
 
 namespace expar::cli {
 namespace {
@@ -61,8 +63,8 @@ TrainingRun::TrainingRun(RunConfig config, const Communicator& world, RankStatus
     judge_on_root(world_, [&] { replace_file(folder_.config(), to_toml(config_)); });
     open_status();
     announce();
-    record_.emplace(config_, folder_, world_);
     trainer_.emplace(config_.model, config_.train, *device_, world_);
+    record_.emplace(config_, folder_, EarlierSteps{}, trainer_->clock(), world_);
 }
 
 void expect_memory(const RunConfig& config, const Communicator& world) {
@@ -125,6 +127,8 @@ void TrainingRun::warn(const Topology& machine) const {
 void TrainingRun::save() {
     const int step = trainer_->steps_done();
     if (step == saved_step_) return;
+    record_->flush();
+    const Span span(&trainer_->clock(), Phase::checkpoint);
     const CheckpointHeader header{.config = to_toml(config_),
                                   .step = step,
                                   .seed = config_.train.seed,
@@ -150,15 +154,23 @@ void TrainingRun::step() {
                          .length = options.sequence};
     status_.set_step(draw.step);
     status_.enter("step");
-    const auto shares = draw_step(corpus_, draw, options.accumulation, world_);
     record_->begin_step(draw.step);
+    const auto shares = [&] {
+        const Span span(&trainer_->clock(), Phase::data);
+        return draw_step(corpus_, draw, options.accumulation, world_);
+    }();
     record_->end_step(trainer_->step(shares, record_->observer()));
+}
+
+bool TrainingRun::stopping() {
+    if (stopped_by_.empty()) stopped_by_ = agreed_stop(world_);
+    return !stopped_by_.empty();
 }
 
 void TrainingRun::train() {
     const TrainOptions& options = config_.train;
     if (options.checkpoint_every > 0) save();
-    while (trainer_->steps_done() < options.steps) {
+    while (trainer_->steps_done() < options.steps && !stopping()) {
         step();
         if (options.checkpoint_every > 0 && trainer_->steps_done() % options.checkpoint_every == 0) save();
     }
@@ -167,9 +179,12 @@ void TrainingRun::train() {
 }
 
 std::vector<TextLoss> TrainingRun::validate() {
-    if (!held_out_) return {};
+    if (!held_out_ || !stopped_by_.empty()) return {};
     // A window of one byte predicts nothing.
-    return evaluate_text(*trainer_, *held_out_, {std::max(2, config_.train.sequence), config_.train.batch}, world_);
+    const EvaluationPlan plan{.sequence = std::max(2, config_.train.sequence),
+                              .batch = config_.train.batch,
+                              .stop = [this] { return stopping(); }};
+    return evaluate_text(*trainer_, *held_out_, plan, world_);
 }
 
 void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
@@ -178,17 +193,19 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
     summary["steps"] = trainer_->steps_done();
     summary["tokens"] = record_->tokens();
     summary["seconds"] = record_->seconds();
-    summary["record_->tokens()per_second"] =
-        record_->seconds() > 0 ? double(record_->tokens()) / record_->seconds() : 0;
+    summary["tokens_per_second"] = record_->seconds() > 0 ? double(record_->tokens()) / record_->seconds() : 0;
     summary["parameters_total"] = parameters.total;
     summary["parameters_active"] = parameters.active;
     summary["ranks"] = world_.size();
     summary["ep"] = trainer_->layout().ep();
     summary["dp"] = trainer_->layout().dp();
+    summary["stopped_by"] = stopped_by_.empty() ? Json() : Json(stopped_by_);
     summary["validation"] = Json::array();
     for (const auto& domain : validation)
-        summary["validation"].push_back(
-            {{"domain", domain.domain}, {"bytes", domain.bytes}, {"bits_per_byte", domain.bits_per_byte()}});
+        summary["validation"].push_back({{"domain", domain.domain},
+                                         {"bytes", domain.bytes},
+                                         {"bits_per_byte", domain.bits_per_byte()},
+                                         {"expert_loads", domain.expert_loads}});
     summary["files"] = Json::array();
     std::vector<std::filesystem::path> files = record_->files();
     files.insert(files.begin(), folder_.config());
@@ -204,6 +221,9 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
         std::cout << "held-out " << domain.domain << ": " << domain.bits_per_byte() << " bits/byte of "
                   << with_commas(domain.bytes) << " bytes\n";
     for (const auto& file : summary["files"]) std::cout << "wrote   " << file.get<std::string>() << "\n";
+    if (!stopped_by_.empty())
+        std::cout << "saved step " << saved_step_ << "; go on with: " << resume_command(folder_.root, world_.size())
+                  << "\n";
     std::cout << std::flush;
 }
 

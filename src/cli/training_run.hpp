@@ -21,7 +21,7 @@ public:
     /// `config` is settled: every option says what it stands for. Opens `status` in the run's folder.
     TrainingRun(RunConfig config, const Communicator& world, RankStatus& status);
 
-    /// Steps and checkpoints up to config.train.steps.
+    /// Steps and checkpoints up to config.train.steps, or until a signal asks for the end; the last step is saved.
     void train();
     /// Validation, the summary, and what was written.
     void conclude();
@@ -32,6 +32,7 @@ private:
     void warn(const Topology& topology) const;
     void save();
     void step();
+    [[nodiscard]] bool stopping();  ///< collective
     [[nodiscard]] std::vector<TextLoss> validate();
     void write_summary(const std::vector<TextLoss>& validation);
 
@@ -47,6 +48,7 @@ private:
     std::optional<Trainer> trainer_;
     std::optional<RunRecord> record_;
     int saved_step_ = -1;
+    std::string stopped_by_;  ///< a signal's name; empty: none so far
 };
 
 /// Throws UserError on every rank when a node has less memory than its ranks need: a system that gives more than it
