@@ -16,7 +16,7 @@ std::string one_line(std::string text) {
 
 const CLI::App& chosen(const CLI::App& app) {
     const auto commands = app.get_subcommands();
-    return commands.empty() ? app : *commands.front();
+    return commands.empty() ? app : chosen(*commands.front());
 }
 
 std::vector<std::string> names_of_flags(const CLI::App& command) {
@@ -96,8 +96,7 @@ bool parse_arguments(CLI::App& app, int argc, const char* const* argv, std::stri
         app.parse(argc, argv);
         return true;
     } catch (const CLI::CallForHelp&) {
-        const CLI::App& command = chosen(app);
-        help = &command == &app ? app.help() : command.help(app.get_name());
+        help = app.help();  // of the subcommand that was given
     } catch (const CLI::CallForAllHelp&) {
         help = app.help("", CLI::AppFormatMode::All);
     } catch (const CLI::CallForVersion& version) {

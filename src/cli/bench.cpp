@@ -1,0 +1,82 @@
+#include "bench.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "expar/base/error.hpp"
+#include "expar/comm/verdict.hpp"
+#include "expar/store/partial_file.hpp"
+
+namespace expar::cli {
+
+namespace fs = std::filesystem;
+
+BenchFlags::BenchFlags(CLI::App& command, int iterations_by_default)
+    : config(command), iterations(iterations_by_default) {
+    command.add_option("--iterations", iterations, "how often each is measured")->capture_default_str();
+    command.add_option("--json", json, "write the result there")->type_name("FILE");
+}
+
+RunConfig BenchFlags::read(const Communicator& world) const {
+    RunConfig quickstart;
+    quickstart.model.hidden = 128;
+    quickstart.model.heads = 4;
+    quickstart.model.intermediate = 256;
+    quickstart.train.sequence = 256;
+    quickstart.train.batch = 16;
+    if (iterations < 1) throw UserError(concat("--iterations: ", iterations, ", expected at least 1"));
+    judge_on_root(world, [&] {
+        if (!json.empty()) expect_writable(json);
+    });
+    RunConfig asked = config.read(world, quickstart);
+    asked.model = asked.model.resolved();
+    asked.train.validate(world.size());
+    return asked;
+}
+
+BenchFolder::BenchFolder(const std::string& name, const Communicator& world)
+    : path_(name.empty() ? "expar-bench" : name), owner_(world.rank() == 0) {
+    judge_on_root(world, [&] {
+        std::error_code failed;
+        if (!fs::create_directories(path_, failed) || failed)
+            throw UserError(concat(path_.string(), failed ? ": cannot be made: " + failed.message()
+                                                          : ": exists already, expected a folder to be made"));
+    });
+}
+
+BenchFolder::~BenchFolder() {
+    std::error_code ignored;
+    if (owner_) fs::remove_all(path_, ignored);
+}
+
+Spread spread_of(std::vector<double> seconds) {
+    std::ranges::sort(seconds);
+    const std::size_t half = seconds.size() / 2;
+    const double median = seconds.size() % 2 == 1 ? seconds[half] : (seconds[half - 1] + seconds[half]) / 2;
+    return {seconds.front(), median, seconds.back()};
+}
+
+double slowest_seconds(const Communicator& world, const std::function<void()>& work) {
+    world.barrier({"benchmark"});
+    const auto begin = std::chrono::steady_clock::now();
+    work();
+    double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    world.max(std::span(&seconds, 1), {"benchmark"});
+    return seconds;
+}
+
+Runner add_bench(CLI::App& command) {
+    command.require_subcommand(1);
+    auto& checkpoint = *command.add_subcommand("checkpoint", "time saving a checkpoint beside dd of as many bytes");
+    auto& record = *command.add_subcommand("record", "time steps with and without the record of a run");
+    const std::pair<CLI::App*, Runner> runners[] = {{&checkpoint, add_bench_checkpoint(checkpoint)},
+                                                    {&record, add_bench_record(record)}};
+    return [runners = std::vector(std::begin(runners), std::end(runners))](const Communicator& world) {
+        for (const auto& [chosen, run] : runners)
+            if (chosen->parsed()) return run(world);
+        return 2;  // CLI11 has asked for one
+    };
+}
+
+}  // namespace expar::cli

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "expar/train/trainer.hpp"
+#include "fields.hpp"
+#include "flags.hpp"
+#include "subcommands.hpp"
+
+namespace expar::cli {
+
+/// The flags of a benchmark: those of train, and how often and where to.
+struct BenchFlags {
+    explicit BenchFlags(CLI::App& command, int iterations);
+
+    /// Defaults are the quickstart's model. Collective; throws UserError on every rank.
+    [[nodiscard]] RunConfig read(const Communicator& world) const;
+
+    ConfigFlags config;
+    int iterations;
+    std::string json;
+};
+
+/// A folder that is made for a benchmark, and removed after it. Collective.
+class BenchFolder {
+public:
+    /// `name` empty: expar-bench, in the current one. Throws UserError on every rank when it exists already.
+    BenchFolder(const std::string& name, const Communicator& world);
+    BenchFolder(const BenchFolder&) = delete;
+    BenchFolder& operator=(const BenchFolder&) = delete;
+    ~BenchFolder();
+
+    [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+private:
+    std::filesystem::path path_;
+    bool owner_;
+};
+
+struct Spread {
+    double min = 0, median = 0, max = 0;
+};
+[[nodiscard]] Spread spread_of(std::vector<double> seconds);
+
+/// All ranks begin together; the seconds of the slowest, on every rank. Collective.
+[[nodiscard]] double slowest_seconds(const Communicator& world, const std::function<void()>& work);
+
+// The benchmarks, one file each.
+[[nodiscard]] Runner add_bench_checkpoint(CLI::App& command);
+[[nodiscard]] Runner add_bench_record(CLI::App& command);
+
+}  // namespace expar::cli

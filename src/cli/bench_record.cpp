@@ -1,0 +1,106 @@
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "bench.hpp"
+#include "expar/base/random.hpp"
+#include "expar/comm/verdict.hpp"
+#include "expar/compute/cpu_device.hpp"
+#include "expar/store/partial_file.hpp"
+#include "expar/train/corpus.hpp"
+#include "run_record.hpp"
+
+namespace expar::cli {
+namespace {
+
+constexpr double asked_percent = 1;
+constexpr std::size_t text_bytes = std::size_t{1} << 20;
+
+Corpus random_text(std::uint64_t seed) {
+    const RandomField field(seed, Purpose::test);
+    std::string text(text_bytes, ' ');
+    for (std::size_t i = 0; i < text.size(); ++i) text[i] = char('a' + field.below(26, i));
+    std::vector<Corpus::Domain> domains = {{"random", std::move(text), true}};
+    return Corpus(std::move(domains));
+}
+
+struct Measured {
+    std::vector<double> with, without;
+    double flush = 0;  // seconds of writing out what the steps with the record have left, for each of them
+};
+
+// A step with the record of the whole run, then one without, and so on.
+Measured measure(Trainer& trainer, const RunConfig& config, const RunFolder& folder, int iterations,
+                 const Communicator& world) {
+    const Corpus corpus = random_text(config.train.seed);
+    RunRecord record(config, folder, EarlierSteps{}, trainer.clock(), world);
+    Measured measured;
+    const auto one = [&](bool recorded) {
+        trainer.clock().turn(recorded);
+        return slowest_seconds(world, [&] {
+            const BatchDraw draw{.seed = config.train.seed,
+                                 .step = trainer.steps_done() + 1,
+                                 .sequences = config.train.batch,
+                                 .length = config.train.sequence};
+            if (recorded) record.begin_step(draw.step);
+            const auto shares = [&] {
+                const Span span(&trainer.clock(), Phase::data);
+                return draw_step(corpus, draw, config.train.accumulation, world);
+            }();
+            const StepReport report = trainer.step(shares);
+            if (recorded) record.end_step(report);
+        });
+    };
+    for (int i = -1; i < iterations; ++i) {  // the first warms up
+        const double with = one(true), without = one(false);
+        if (i < 0) continue;
+        measured.with.push_back(with);
+        measured.without.push_back(without);
+    }
+    measured.flush = slowest_seconds(world, [&] { record.flush(); }) / (iterations + 1);
+    record.finish();
+    return measured;
+}
+
+void report(const Measured& measured, int ranks, const std::string& json) {
+    const Spread with = spread_of(measured.with), without = spread_of(measured.without);
+    const double percent = 100 * (with.median - without.median + measured.flush) / without.median;
+    const auto row = [](const char* what, const Spread& seconds) {
+        std::printf("  %-18s %9.2f %9.2f %9.2f\n", what, 1e3 * seconds.min, 1e3 * seconds.median, 1e3 * seconds.max);
+    };
+    std::printf("\n%d ranks, %zu steps with the record and as many without, in turn\n\n", ranks, measured.with.size());
+    std::printf("  %-18s %9s %9s %9s\n", "ms of a step", "min", "median", "max");
+    row("with the record", with);
+    row("without", without);
+    std::printf("  %-18s %9s %9.3f\n\n", "writing out", "", 1e3 * measured.flush);
+    std::printf("  the record costs %.2f %% of a step by the medians, asked: at most %.0f %%\n", percent,
+                asked_percent);
+    std::fflush(stdout);
+    if (json.empty()) return;
+    const nlohmann::ordered_json facts = {{"ranks", ranks},
+                                          {"iterations", measured.with.size()},
+                                          {"with_median_seconds", with.median},
+                                          {"without_median_seconds", without.median},
+                                          {"flush_seconds_of_a_step", measured.flush},
+                                          {"percent", percent},
+                                          {"asked_percent", asked_percent}};
+    replace_file(json, facts.dump(2) + "\n");
+}
+
+}  // namespace
+
+Runner add_bench_record(CLI::App& command) {
+    const auto flags = std::make_shared<BenchFlags>(command, 50);
+    return [flags](const Communicator& world) {
+        RunConfig config = flags->read(world);
+        config.train.steps = config.train.schedule_steps = 1 << 20;  // far off: no last step, no decay
+        const BenchFolder folder(config.run.out, world);
+        config.run.log_every = config.train.steps;
+        const auto device = make_cpu_device(config.train.threads);
+        Trainer trainer(config.model, config.train, *device, world);
+        const Measured measured = measure(trainer, config, RunFolder{folder.path()}, flags->iterations, world);
+        judge_on_root(world, [&] { report(measured, world.size(), flags->json); });
+        return 0;
+    };
+}
+
+}  // namespace expar::cli
