@@ -147,7 +147,7 @@ def open_while_written(path: Path):
         return h5py.File(path, "r", swmr=True)
 
 
-def read_routing(path: Path, most_bins: int = 240) -> Routing:
+def read_routing(path: Path, most_bins: int = 120) -> Routing:
     """Expert loads over time from routing.h5, also of a run that still writes or was killed."""
     import numpy
 

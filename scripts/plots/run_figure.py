@@ -18,8 +18,8 @@ REFERENCES = (("unigram", "unigram entropy"), ("bigram", "bigram entropy"), ("tr
               ("gzip", "gzip -9"), ("xz", "xz -9"))
 INK, GRAY, BLUE, RED = "#222222", "#7a7a7a", "#1f5fa8", "#b5402f"
 RATIOS = "RdBu_r"  # diverging, white where a load is the mean; both ends are told apart without red and green
-# A phase is coloured by the first word that its name contains.
-MOVES = ("dispatch", "combine", "reduce", "clip", "exchange", "wait", "barrier")
+# Phases in which ranks wait for one another, and their backwards.
+BETWEEN_RANKS = ("plan", "dispatch", "combine", "objective", "reduce", "clip")
 SETTINGS = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.titlesize": 9.5,
             "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.edgecolor": INK, "axes.labelcolor": INK,
             "axes.titlecolor": INK, "xtick.color": INK, "ytick.color": INK}
@@ -117,9 +117,10 @@ def draw_loss(axes, lines: list[dict], references: list[dict] | None):
 
 def draw_phases(axes, picture: RunPicture):
     phases = picture.phases[::-1]
-    colors = [RED if any(word in phase.name for word in MOVES) else BLUE for phase in phases]
+    colors = [RED if phase.name.startswith(BETWEEN_RANKS) else BLUE for phase in phases]
     longest = max(phase.seconds for phase in phases)
-    axes.barh([phase.name for phase in phases], [1e3 * phase.seconds for phase in phases], color=colors, height=0.72)
+    names = [phase.name.replace("_", " ") for phase in phases]
+    axes.barh(names, [1e3 * phase.seconds for phase in phases], color=colors, height=0.72)
     for row, phase in enumerate(phases):
         axes.annotate(f"{milliseconds(phase.seconds)} ms · {100 * phase.share:.1f} %", (1e3 * phase.seconds, row),
                       xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color=INK)

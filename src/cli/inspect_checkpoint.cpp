@@ -163,7 +163,7 @@ std::string checkpoint_text(const Json& facts) {
     text += config_text(facts.at("config"));
     text += placement_text(facts.at("placement"));
     text += entry("holds", facts.at("moments").get<bool>() ? "values, and both moments of AdamW" : "values");
-    text += "\n" + tensors_table(facts.at("tensors"));
+    text += concat("\n", tensors_table(facts.at("tensors")));
     for (const auto& tensor : facts.at("tensors"))
         if (tensor.at("not_finite").get<std::int64_t>() > 0)
             text += concat("  ", tensor.at("name").get<std::string>(), " holds ",

@@ -116,7 +116,7 @@ std::string checkpoints_text(const Json& checkpoints) {
                                                        " x DP=", row["ranks"].get<int>() / row["ep"].get<int>())
                                               : "-",
                         row.at("digest")});
-    return "\n" + table(rows, "lrll") + "\n";
+    return concat("\n", table(rows, "lrll"), "\n");
 }
 
 std::string losses_text(const Json& last) {

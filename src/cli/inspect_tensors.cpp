@@ -103,12 +103,12 @@ std::string tensors_text(const Json& facts) {
     std::vector<std::vector<std::string>> attributes;
     for (const auto& [name, value] : facts.at("attributes").items())
         attributes.push_back({name, value.is_string() ? value.get<std::string>() : value.dump()});
-    if (!attributes.empty()) text += "\n" + table(attributes, "l");
+    if (!attributes.empty()) text += concat("\n", table(attributes, "l"));
     std::vector<std::vector<std::string>> rows = {{"tensor", "shape", "type", "of them"}};
     const auto kinds = kinds_of(facts.at("tensors"));
     for (std::size_t i = 0; i < std::min(kinds.size(), most_lines); ++i)
         rows.push_back({kinds[i].name, kinds[i].shape, kinds[i].type, std::to_string(kinds[i].count)});
-    text += "\n" + table(rows, "lr");
+    text += concat("\n", table(rows, "lr"));
     if (kinds.size() > most_lines) text += "  and others; --json has all\n";
     return text;
 }

@@ -38,7 +38,7 @@ std::string table(const std::vector<std::vector<std::string>>& rows, std::string
             line += left ? concat("  ", row[i], fill) : concat("  ", fill, row[i]);
         }
         line.erase(line.find_last_not_of(' ') + 1);
-        text += line + "\n";
+        text += concat(line, "\n");
     }
     return text;
 }
