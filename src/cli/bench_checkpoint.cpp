@@ -138,12 +138,17 @@ void print_row(const char* what, const Spread& seconds, std::uint64_t bytes) {
 void report(const Measured& measured, int ranks, const std::string& json) {
     const Spread save = spread_of(measured.save), dd = spread_of(measured.dd);
     const double ratio = save.median / dd.median;
+    std::vector<double> pairs = measured.save;
+    for (std::size_t i = 0; i < pairs.size(); ++i) pairs[i] /= measured.dd[i];
+    const Interval within = median_within(pairs);
     std::printf("%.1f MiB with its digest, %d ranks, %zu times each, in turn; loaded back bit for bit\n\n",
                 double(measured.bytes) / (1 << 20), ranks, measured.save.size());
     std::printf("  %-12s %9s %9s %9s %11s\n", "ms", "min", "median", "max", "MiB/s");
     print_row("checkpoint", save, measured.bytes);
     print_row("dd, fsync", dd, measured.bytes);
-    std::printf("\n  ratio of the medians %.2f, asked: at most %.1f\n", ratio, asked_ratio);
+    std::printf(
+        "\n  ratio of the medians %.2f (of the pairs, with 95 %% certainty: %.2f to %.2f), asked: at most %.1f\n",
+        ratio, within.from, within.to, asked_ratio);
     std::fflush(stdout);
     if (json.empty()) return;
     const auto row = [](const Spread& spread) {
@@ -151,8 +156,9 @@ void report(const Measured& measured, int ranks, const std::string& json) {
             {"min_seconds", spread.min}, {"median_seconds", spread.median}, {"max_seconds", spread.max}};
     };
     const nlohmann::ordered_json facts = {
-        {"bytes", measured.bytes}, {"ranks", ranks}, {"iterations", measured.save.size()}, {"checkpoint", row(save)},
-        {"dd", row(dd)},           {"ratio", ratio}, {"asked_ratio", asked_ratio}};
+        {"bytes", measured.bytes},   {"ranks", ranks},        {"iterations", measured.save.size()},
+        {"checkpoint", row(save)},   {"dd", row(dd)},         {"ratio", ratio},
+        {"ratio_from", within.from}, {"ratio_to", within.to}, {"asked_ratio", asked_ratio}};
     replace_file(json, facts.dump(2) + "\n");
 }
 
