@@ -69,7 +69,7 @@ refuses "threads: 0, expected at least 1" verify --threads 0
 refuses "text.txt: no digest beside it" export text.txt --hf exported
 refuses "RUN" export
 refuses "threads: expected a number, got 'x'" eval none --text text.txt --threads x
-refuses "text.txt: no digest beside it" verify --golden text.txt
+refuses "text.txt: not an HDF5 file" verify --golden text.txt
 refuses "taken: cannot be written" verify --json taken
 refuses "taken: cannot be written" eval none --text text.txt --json taken
 refuses "validation/a.txt: is empty" train --text prepared "${small[@]}"
