@@ -1,0 +1,300 @@
+#!/usr/bin/env bash
+# A Slurm cluster of four nodes on this machine, to try batch scripts on: munged, slurmctld and four slurmd, with ports, a
+# key and a folder of their own. A Slurm that is there already is neither used nor touched.
+#
+#   scripts/virtual_slurm.sh up [--no-install] [--state DIR]    start it, or what of it is missing
+#   scripts/virtual_slurm.sh run SCRIPT [SBATCH ARGUMENT...]    submit, follow the output to the end, requeues included
+#   scripts/virtual_slurm.sh preempt JOB                        take all nodes away from JOB for some seconds
+#   scripts/virtual_slurm.sh env                                print what a shell needs for sbatch, squeue, scontrol
+#   scripts/virtual_slurm.sh down                               cancel the jobs, stop the daemons, remove the folder
+#
+# --state DIR comes after the command's name and says where everything lies (default: expar-slurm-<uid> in $TMPDIR or
+# /tmp; EXPAR_SLURM_STATE says the same). `up` installs Debian's packages where they are missing, --no-install forbids it.
+# `run` exits as the job does: its exit code, 128 + the signal that killed it, or 1 (cancelled, out of time). Root is not
+# needed once the packages are there; the jobs run as the user who brought it up. Nodes n1 to n4 have 4 CPUs each, however
+# many the machine has; partition `normal` is the default, and jobs in `urgent` preempt its jobs: SIGTERM, 30 s of grace,
+# requeue. up takes about 5 s, down 2 s. No wait is without a limit.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=scripts/lib/common.sh
+source "$root/scripts/lib/common.sh"
+
+# --- what one may want to change ----------------------------------------------------------------------------------------
+state=${EXPAR_SLURM_STATE:-${TMPDIR:-/tmp}/expar-slurm-$EUID}
+nodes=(n1 n2 n3 n4)
+node_cpus=4
+first_port=26817                # slurmctld's, the nodes' follow; where one is taken, the next five are tried
+start_seconds=30                # for a daemon to come up, and for the nodes to be idle
+stop_seconds=10                 # for jobs to leave, and for a daemon to stop, before it is killed
+run_seconds=${EXPAR_SLURM_RUN_SECONDS:-3600}   # for a job with its requeues
+grace_seconds=30                # between SIGTERM and the end of a preempted job
+requeue_seconds=5               # before a requeued job may start again
+preempt_seconds=5               # for which `preempt` keeps the nodes
+
+conf() { printf '%s/slurm.conf' "$state"; }
+
+# wait_until SECONDS COMMAND...: runs it until it succeeds; fails when that takes longer.
+wait_until() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        ((SECONDS < end)) || return 1
+        sleep 0.2
+    done
+}
+
+# --- daemons ------------------------------------------------------------------------------------------------------------
+# pid_of NAME: the process of a daemon of ours; nothing when it does not run. A pid file alone could be another's by now.
+pid_of() {
+    local pid
+    pid=$(cat "$state/pid/$1" 2>/dev/null) && [[ $pid =~ ^[0-9]+$ ]] || return 1
+    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep --quiet --fixed-strings -- "$state/" || return 1
+    printf '%s' "$pid"
+}
+
+runs() { pid_of "$1" >/dev/null; }
+ended() { ! kill -0 "$1" 2>/dev/null; }
+
+# start_daemon NAME COMMAND...: starts it unless it runs, and waits for its pid file.
+start_daemon() {
+    local name=$1 log=$state/log/$1
+    shift
+    runs "$name" && return
+    rm -f "$state/pid/$name"
+    # The variable is how `down` knows what the daemons leave behind; no descriptor or terminal of ours goes along.
+    if ! EXPAR_SLURM_DAEMON=$state timeout "$start_seconds" "$@" </dev/null >>"$log.start" 2>&1 ||
+        ! wait_until "$start_seconds" runs "$name"; then
+        fail "$name did not start: $(cat "$log" "$log.start" 2>/dev/null | tail -n 3)"
+    fi
+}
+
+# stop_process PID: SIGTERM, and SIGKILL when that does not do.
+stop_process() {
+    kill "$1" 2>/dev/null || return 0
+    wait_until "$stop_seconds" ended "$1" || kill -KILL "$1" 2>/dev/null || true
+}
+
+# leftovers: what daemons and jobs of ours have started and is still there.
+leftovers() {
+    grep --files-with-matches --null-data --line-regexp --fixed-strings --no-messages \
+        -e "EXPAR_SLURM_DAEMON=$state" /proc/[0-9]*/environ | cut --delimiter=/ --fields=3 | grep -vx "$$" || true
+}
+
+port_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# free_ports: the first of as many ports in a row as are needed.
+free_ports() {
+    local base=$first_port port attempt
+    for attempt in {1..40}; do
+        for ((port = base; port <= base + ${#nodes[@]}; ++port)); do
+            ! port_taken "$port" || continue 2
+        done
+        printf '%s' "$base"
+        return
+    done
+    fail "no free ports from $first_port on, after $attempt tries"
+}
+
+write_configuration() {
+    local port user
+    user=$(id --user --name 2>/dev/null) || fail "user $EUID has no name here, and Slurm needs one"
+    port=$(free_ports)
+    # With a fresh number every time, no job takes the folder of one from a cluster of yesterday for its own.
+    cat >"$(conf)" <<CONF
+ClusterName=expar
+SlurmctldHost=localhost(127.0.0.1)
+SlurmUser=$user
+SlurmdUser=$user
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket=$state/munge/socket,cred_expire=$requeue_seconds
+SlurmctldPort=$port
+SlurmctldPidFile=$state/pid/slurmctld
+SlurmctldLogFile=$state/log/slurmctld
+StateSaveLocation=$state/controller
+SlurmdPidFile=$state/pid/%n
+SlurmdLogFile=$state/log/%n
+SlurmdSpoolDir=$state/spool/%n
+TmpFS=$state/tmp/%n
+SlurmdParameters=config_overrides
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+MpiDefault=pmix
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=batch_sched_delay=0,sched_interval=5,bf_interval=5
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+FirstJobId=$(date +%-m%d%H%M)
+JobRequeue=1
+ReturnToService=2
+KillWait=10
+SlurmdTimeout=30
+NodeName=n[1-${#nodes[@]}] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[$((port + 1))-$((port + ${#nodes[@]}))] CPUs=$node_cpus State=UNKNOWN
+PartitionName=normal Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=$grace_seconds State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
+CONF
+    echo "CgroupAutomount=no" >"$state/cgroup.conf"
+}
+
+nodes_idle() { (($(timeout 5 sinfo --noheader --Node --format='%N %t' 2>/dev/null | grep -c -E ' (idle|mix|alloc|comp)$') >= ${#nodes[@]})); }
+
+# --- commands -----------------------------------------------------------------------------------------------------------
+up() {
+    local began=$SECONDS node before=0 was_up=no program
+    [[ $install == no ]] || install_packages "${slurm_packages[@]}"
+    for program in munged slurmctld slurmd sbatch; do
+        command -v "$program" >/dev/null || fail "$program is missing; without --no-install it is installed"
+    done
+    [[ $state =~ ^/[A-Za-z0-9._/+-]+$ ]] || fail "$state: Slurm takes no such name for a folder; see --state"
+    ((${#state} <= 80)) || fail "$state: longer than 80 characters, and so too long for a socket in it; see --state"
+    if [[ -e $state ]]; then
+        [[ -f $state/slurm.conf || -z $(ls -A "$state") ]] || fail "$state: exists and is not a virtual Slurm; see --state"
+        [[ -O $state ]] || fail "$state: belongs to another user; see --state"
+    fi
+    mkdir -p "$state"/{munge,controller,pid,log} || fail "$state: cannot be made; see --state"
+    chmod 0755 "$state" "$state/munge"
+    for node in "${nodes[@]}"; do mkdir -p "$state/spool/$node" "$state/tmp/$node"; done
+    for node in munged slurmctld "${nodes[@]}"; do ! runs "$node" || before=$((before + 1)); done
+    if [[ ! -f $state/slurm.conf ]]; then trap 'down >&2' EXIT; write_configuration; else was_up=yes; fi
+
+    [[ -f $state/munge/key ]] || (umask 077; head --bytes=128 /dev/urandom >"$state/munge/key")
+    start_daemon munged munged --key-file="$state/munge/key" --socket="$state/munge/socket" \
+        --pid-file="$state/pid/munged" --log-file="$state/log/munged" --seed-file="$state/munge/seed" --num-threads=2
+    start_daemon slurmctld slurmctld -f "$(conf)"
+    for node in "${nodes[@]}"; do start_daemon "$node" slurmd -N "$node" -f "$(conf)"; done
+    wait_until "$start_seconds" nodes_idle ||
+        fail "after $start_seconds s not all nodes are idle: $(sinfo --noheader --Node --format='%N %t' 2>&1 | sort -u | tr '\n' ';')"
+    trap - EXIT
+    if ((before == 2 + ${#nodes[@]})); then
+        echo "runs already in $state"
+    elif [[ $was_up == yes ]]; then
+        echo "up again after $((SECONDS - began)) s, $((2 + ${#nodes[@]} - before)) daemons started: $state"
+    else
+        echo "up after $((SECONDS - began)) s: nodes ${nodes[*]}, partitions normal and urgent, in $state"
+    fi
+}
+
+down() {
+    local node pid found=no
+    if [[ -f $state/slurm.conf ]] && runs slurmctld && runs munged; then
+        found=yes
+        timeout 5 scancel --user="$(id --user --name)" 2>/dev/null || true
+        wait_until "$stop_seconds" no_jobs || true
+    fi
+    for node in "${nodes[@]}" slurmctld munged; do
+        if pid=$(pid_of "$node"); then found=yes; stop_process "$pid"; fi
+    done
+    for pid in $(leftovers); do found=yes; kill -KILL "$pid" 2>/dev/null || true; done
+    if [[ -f $state/slurm.conf || -d $state/munge ]]; then found=yes; rm -rf "$state"; fi
+    if [[ $found == yes ]]; then echo "down: $state is gone"; else echo "nothing to take down in $state"; fi
+}
+
+no_jobs() { [[ -z $(timeout 5 squeue --noheader 2>/dev/null) ]]; }
+
+need_up() {
+    if [[ ! -f $state/slurm.conf ]] || ! runs slurmctld || ! runs munged; then
+        fail "no virtual Slurm runs in $state; start it with: $0 up"
+    fi
+}
+
+# field JOB NAME: a field of `scontrol show job`.
+field() { timeout 10 scontrol --oneliner show job "$1" 2>/dev/null | grep --only-matching --perl-regexp "(^| )$2=\\K[^ ]*"; }
+
+# show_new LOG: prints what LOG has got since the last call.
+shown=0
+show_new() {
+    local size
+    size=$(stat --format=%s "$1" 2>/dev/null) || return 0
+    ((size >= shown)) || shown=0
+    ((size == shown)) || tail --bytes=+$((shown + 1)) "$1" | head --bytes=$((size - shown))
+    shown=$size
+}
+
+run() {
+    local script=$1 job log state_now state_before='' code began=$SECONDS
+    shift
+    [[ -f $script ]] || fail "$script: no such file"
+    job=$(sbatch --parsable "$@" "$script") || fail "$script: sbatch refused it"
+    trap 'timeout 10 scancel "$job"; exit 130' INT TERM
+    log=$(field "$job" StdOut) || fail "job $job: scontrol knows nothing of it"
+    echo "job $job: submitted, its output is $log"
+    while true; do
+        state_now=$(field "$job" JobState) || fail "job $job: slurmctld does not answer; its logs are in $state/log"
+        show_new "$log"
+        if [[ $state_now != "$state_before" && $state_now =~ ^(PENDING|RUNNING)$ ]]; then
+            echo "job $job: $state_now, $((SECONDS - began)) s after it was submitted"
+            state_before=$state_now
+        fi
+        case $state_now in
+            PENDING)
+                [[ $(field "$job" Reason) != *[Hh]eld* ]] || { timeout 10 scancel "$job"; fail "job $job: held, it could not be launched; $state/log tells why"; } ;;
+            RUNNING | COMPLETING | CONFIGURING | REQUEUED | SUSPENDED | STOPPED | SIGNALING | PREEMPTED | RESIZING) ;;
+            *) break ;;
+        esac
+        if ((SECONDS - began >= run_seconds)); then
+            timeout 10 scancel "$job"
+            fail "job $job: cancelled after $run_seconds s; EXPAR_SLURM_RUN_SECONDS sets the limit"
+        fi
+        sleep 0.5
+    done
+    trap - INT TERM
+    sleep 0.5
+    show_new "$log"
+    code=$(field "$job" ExitCode)
+    echo "job $job: $state_now, exit code ${code%:*}, requeued $(field "$job" Restarts) times, $((SECONDS - began)) s"
+    if ((${code#*:} > 0)); then exit $((128 + ${code#*:})); fi
+    if ((${code%:*} == 0)) && [[ $state_now != COMPLETED ]]; then exit 1; fi
+    exit "${code%:*}"
+}
+
+has_left() { [[ $(field "$1" JobState) != RUNNING ]]; }
+is_over() { [[ $(field "$1" JobState) =~ ^(COMPLETED|FAILED|CANCELLED|TIMEOUT)$ ]]; }
+
+preempt() {
+    local job=$1 urgent
+    [[ $(field "$job" JobState) == RUNNING ]] || fail "job $job does not run: $(field "$job" JobState || echo unknown)"
+    urgent=$(sbatch --parsable --partition=urgent --nodes="${#nodes[@]}" --exclusive --time=5 --output=/dev/null \
+        --job-name=urgent --wrap="sleep $preempt_seconds") || fail "sbatch refused the urgent job"
+    echo "job $urgent: takes the nodes of job $job"
+    wait_until $((2 * start_seconds + grace_seconds)) has_left "$job" || fail "job $job was not preempted"
+    echo "job $job: $(field "$job" JobState)"
+    wait_until $((2 * start_seconds)) is_over "$urgent" || fail "job $urgent does not end: $(field "$urgent" JobState)"
+    echo "job $urgent: $(field "$urgent" JobState)"
+}
+
+# --- command line -------------------------------------------------------------------------------------------------------
+install=yes
+command=${1:---help}
+shift || true
+while (($#)); do
+    case $1 in
+        --state) state=$(absolute "$(value_of "$@")"); shift 2 ;;
+        --no-install) [[ $command == up ]] || fail "--no-install belongs to up"; install=no; shift ;;
+        --help | -h) show_help; exit 0 ;;
+        *) break ;;
+    esac
+done
+case $state in /*) ;; *) state=$PWD/$state ;; esac
+state=${state%/}
+export SLURM_CONF=$state/slurm.conf
+case $command in
+    up | down | env) (($# == 0)) || fail "$command: unknown argument '$1'; see --help" ;;
+    run) (($# >= 1)) || fail "run needs a batch script; see --help" ;;
+    preempt) (($# == 1)) || fail "preempt needs a job's number; see --help" ;;
+esac
+case $command in
+    --help | -h | help) show_help ;;
+    up) up ;;
+    down) down ;;
+    env) need_up; echo "export SLURM_CONF=$SLURM_CONF OMPI_MCA_btl=self,tcp OMPI_MCA_mpi_yield_when_idle=1" ;;
+    run)
+        need_up
+        # The "nodes" share memory and a host name: Open MPI 4's shared-memory transport would mix up their segments.
+        export OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_mpi_yield_when_idle=1
+        run "$@" ;;
+    preempt) need_up; preempt "$1" ;;
+    *) fail "unknown command '$command'; see --help" ;;
+esac
