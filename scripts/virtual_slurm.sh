@@ -13,7 +13,7 @@
 # `run` exits as the job does: its exit code, 128 + the signal that killed it, or 1 (cancelled, out of time). Root is not
 # needed once the packages are there; the jobs run as the user who brought it up. Nodes n1 to n4 have 4 CPUs each, however
 # many the machine has; partition `normal` is the default, and jobs in `urgent` preempt its jobs: SIGTERM, 30 s of grace,
-# requeue. up takes about 5 s, down 2 s. No wait is without a limit.
+# requeue. up takes about 2 s, down 1 to 30, as fast as the jobs let go. No wait is without a limit.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib/common.sh
@@ -23,7 +23,7 @@ source "$root/scripts/lib/common.sh"
 state=${EXPAR_SLURM_STATE:-${TMPDIR:-/tmp}/expar-slurm-$EUID}
 nodes=(n1 n2 n3 n4)
 node_cpus=4
-first_port=26817                # slurmctld's, the nodes' follow; where one is taken, the next five are tried
+first_port=26817                # slurmctld's, the nodes' follow; where one is taken, the next are tried
 start_seconds=30                # for a daemon to come up, and for the nodes to be idle
 stop_seconds=10                 # for jobs to leave, and for a daemon to stop, before it is killed
 run_seconds=${EXPAR_SLURM_RUN_SECONDS:-3600}   # for a job with its requeues
@@ -48,12 +48,12 @@ wait_until() {
 pid_of() {
     local pid
     pid=$(cat "$state/pid/$1" 2>/dev/null) && [[ $pid =~ ^[0-9]+$ ]] || return 1
-    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep --quiet --fixed-strings -- "$state/" || return 1
+    grep --quiet --no-messages --fixed-strings -- "$state/" "/proc/$pid/cmdline" || return 1
     printf '%s' "$pid"
 }
 
 runs() { pid_of "$1" >/dev/null; }
-ended() { ! kill -0 "$1" 2>/dev/null; }
+none_runs() { local name; for name in "$@"; do ! runs "$name" || return 1; done; }
 
 # start_daemon NAME COMMAND...: starts it unless it runs, and waits for its pid file.
 start_daemon() {
@@ -64,20 +64,29 @@ start_daemon() {
     # The variable is how `down` knows what the daemons leave behind; no descriptor or terminal of ours goes along.
     if ! EXPAR_SLURM_DAEMON=$state timeout "$start_seconds" "$@" </dev/null >>"$log.start" 2>&1 ||
         ! wait_until "$start_seconds" runs "$name"; then
-        fail "$name did not start: $(cat "$log" "$log.start" 2>/dev/null | tail -n 3)"
+        fail "$name did not start within $start_seconds s: $(cat "$log" "$log.start" 2>/dev/null | tail -n 3)"
     fi
 }
 
-# stop_process PID: SIGTERM, and SIGKILL when that does not do.
-stop_process() {
-    kill "$1" 2>/dev/null || return 0
-    wait_until "$stop_seconds" ended "$1" || kill -KILL "$1" 2>/dev/null || true
+# stop NAME...: SIGTERM to those daemons that run, and SIGKILL where that does not do.
+stop() {
+    local name pid pids=()
+    for name in "$@"; do
+        if pid=$(pid_of "$name"); then pids+=("$pid"); fi
+    done
+    ((${#pids[@]})) || return 0
+    kill "${pids[@]}" 2>/dev/null || true
+    wait_until "$stop_seconds" none_runs "$@" || kill -KILL "${pids[@]}" 2>/dev/null || true
 }
 
-# leftovers: what daemons and jobs of ours have started and is still there.
+# leftovers: what our daemons have started and is still there: their like, and what runs in a job of theirs.
 leftovers() {
-    grep --files-with-matches --null-data --line-regexp --fixed-strings --no-messages \
-        -e "EXPAR_SLURM_DAEMON=$state" /proc/[0-9]*/environ | cut --delimiter=/ --fields=3 | grep -vx "$$" || true
+    local find=(grep --files-with-matches --null-data --no-messages)
+    {
+        "${find[@]}" --line-regexp --fixed-strings "EXPAR_SLURM_DAEMON=$state" /proc/[0-9]*/environ
+        "${find[@]}" --line-regexp --fixed-strings "SLURM_CONF=$state/slurm.conf" /proc/[0-9]*/environ |
+            xargs --no-run-if-empty "${find[@]}" '^SLURM_JOB_ID='
+    } | cut --delimiter=/ --fields=3 | sort --unique || true
 }
 
 port_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -87,7 +96,7 @@ free_ports() {
     local base=$first_port port attempt
     for attempt in {1..40}; do
         for ((port = base; port <= base + ${#nodes[@]}; ++port)); do
-            ! port_taken "$port" || continue 2
+            if port_taken "$port"; then base=$((port + 1)); continue 2; fi
         done
         printf '%s' "$base"
         return
@@ -99,7 +108,9 @@ write_configuration() {
     local port user
     user=$(id --user --name 2>/dev/null) || fail "user $EUID has no name here, and Slurm needs one"
     port=$(free_ports)
-    # With a fresh number every time, no job takes the folder of one from a cluster of yesterday for its own.
+    # FirstJobId, a fresh number every time: no job takes the folder of one from yesterday's cluster for its own.
+    # The daemons listen on every address, since Slurm can bind to one only where the host's name resolves; whoever lacks
+    # munge's key gets no answer.
     cat >"$(conf)" <<CONF
 ClusterName=expar
 SlurmctldHost=localhost(127.0.0.1)
@@ -117,7 +128,6 @@ SlurmdLogFile=$state/log/%n
 SlurmdSpoolDir=$state/spool/%n
 TmpFS=$state/tmp/%n
 SlurmdParameters=config_overrides
-CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 MpiDefault=pmix
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -136,7 +146,8 @@ NodeName=n[1-${#nodes[@]}] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[$((po
 PartitionName=normal Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=$grace_seconds State=UP
 PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
 CONF
-    echo "CgroupAutomount=no" >"$state/cgroup.conf"
+    # Nothing above uses cgroups; naming the plugin keeps slurmd from looking for a mounted one, which containers lack.
+    echo "CgroupPlugin=cgroup/v1" >"$state/cgroup.conf"
 }
 
 nodes_idle() { (($(timeout 5 sinfo --noheader --Node --format='%N %t' 2>/dev/null | grep -c -E ' (idle|mix|alloc|comp)$') >= ${#nodes[@]})); }
@@ -178,15 +189,14 @@ up() {
 }
 
 down() {
-    local node pid found=no
+    local pid found=no
     if [[ -f $state/slurm.conf ]] && runs slurmctld && runs munged; then
         found=yes
         timeout 5 scancel --user="$(id --user --name)" 2>/dev/null || true
         wait_until "$stop_seconds" no_jobs || true
     fi
-    for node in "${nodes[@]}" slurmctld munged; do
-        if pid=$(pid_of "$node"); then found=yes; stop_process "$pid"; fi
-    done
+    stop "${nodes[@]}"
+    stop slurmctld munged   # after the nodes, which talk to them
     for pid in $(leftovers); do found=yes; kill -KILL "$pid" 2>/dev/null || true; done
     if [[ -f $state/slurm.conf || -d $state/munge ]]; then found=yes; rm -rf "$state"; fi
     if [[ $found == yes ]]; then echo "down: $state is gone"; else echo "nothing to take down in $state"; fi
@@ -250,7 +260,7 @@ run() {
     exit "${code%:*}"
 }
 
-has_left() { [[ $(field "$1" JobState) != RUNNING ]]; }
+has_left() { [[ ! $(field "$1" JobState) =~ ^(RUNNING|COMPLETING)$ ]]; }
 is_over() { [[ $(field "$1" JobState) =~ ^(COMPLETED|FAILED|CANCELLED|TIMEOUT)$ ]]; }
 
 preempt() {
@@ -280,6 +290,7 @@ done
 case $state in /*) ;; *) state=$PWD/$state ;; esac
 state=${state%/}
 export SLURM_CONF=$state/slurm.conf
+PATH=$PATH:/usr/sbin:/sbin   # where Debian has the daemons, and not all users look
 case $command in
     up | down | env) (($# == 0)) || fail "$command: unknown argument '$1'; see --help" ;;
     run) (($# >= 1)) || fail "run needs a batch script; see --help" ;;
