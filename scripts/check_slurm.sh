@@ -13,9 +13,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$root/scripts/lib/common.sh"
 
 # --- what one may want to change ----------------------------------------------------------------------------------------
-steps=200
+steps=300
 checkpoint_every=25
-stop_at=(40 90 140)             # steps from which on it is stopped: by SIGUSR1, by another job, by a requeue
+stop_at=(30 60 90)             # steps from which on it is stopped: by SIGUSR1, by another job, by a requeue
 job_seconds=600                 # limit of each of the two runs
 
 build=$root/build

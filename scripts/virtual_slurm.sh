@@ -137,6 +137,7 @@ SelectTypeParameters=CR_CPU
 SchedulerParameters=batch_sched_delay=0,sched_interval=5,bf_interval=5
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
+EnforcePartLimits=ALL
 FirstJobId=$(date +%-m%d%H%M)
 JobRequeue=1
 ReturnToService=2
@@ -253,15 +254,17 @@ run() {
     trap - INT TERM
     sleep 0.5
     show_new "$log"
-    code=$(field "$job" ExitCode)
-    echo "job $job: $state_now, exit code ${code%:*}, requeued $(field "$job" Restarts) times, $((SECONDS - began)) s"
-    if ((${code#*:} > 0)); then exit $((128 + ${code#*:})); fi
-    if ((${code%:*} == 0)) && [[ $state_now != COMPLETED ]]; then exit 1; fi
-    exit "${code%:*}"
+    code=$(field "$job" ExitCode) || fail "job $job: slurmctld does not answer; its logs are in $state/log"
+    if ((${code#*:} > 0)); then code=$((128 + ${code#*:})); else code=${code%:*}; fi
+    if ((code == 0)) && [[ $state_now != COMPLETED ]]; then code=1; fi
+    echo "job $job: $state_now, exit code $code, requeued $(field "$job" Restarts) times, $((SECONDS - began)) s"
+    exit "$code"
 }
 
-has_left() { [[ ! $(field "$1" JobState) =~ ^(RUNNING|COMPLETING)$ ]]; }
-is_over() { [[ $(field "$1" JobState) =~ ^(COMPLETED|FAILED|CANCELLED|TIMEOUT)$ ]]; }
+over='COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL|PREEMPTED'
+left_as=''
+has_left() { left_as=$(field "$1" JobState) && [[ $left_as =~ ^(PENDING|REQUEUED|$over)$ ]]; }
+is_over() { [[ $(field "$1" JobState) =~ ^($over)$ ]]; }
 
 preempt() {
     local job=$1 urgent
@@ -270,7 +273,7 @@ preempt() {
         --job-name=urgent --wrap="sleep $preempt_seconds") || fail "sbatch refused the urgent job"
     echo "job $urgent: takes the nodes of job $job"
     wait_until $((2 * start_seconds + grace_seconds)) has_left "$job" || fail "job $job was not preempted"
-    echo "job $job: $(field "$job" JobState)"
+    echo "job $job: $left_as"
     wait_until $((2 * start_seconds)) is_over "$urgent" || fail "job $urgent does not end: $(field "$urgent" JobState)"
     echo "job $urgent: $(field "$urgent" JobState)"
 }
