@@ -64,7 +64,7 @@ start_daemon() {
     # The variable is how `down` knows what the daemons leave behind; no descriptor or terminal of ours goes along.
     if ! EXPAR_SLURM_DAEMON=$state timeout "$start_seconds" "$@" </dev/null >>"$log.start" 2>&1 ||
         ! wait_until "$start_seconds" runs "$name"; then
-        fail "$name did not start within $start_seconds s: $(cat "$log" "$log.start" 2>/dev/null | tail -n 3)"
+        fail "$name did not start, or not within $start_seconds s: $(cat "$log" "$log.start" 2>/dev/null | tail -n 3)"
     fi
 }
 
@@ -162,10 +162,8 @@ up() {
     done
     [[ $state =~ ^/[A-Za-z0-9._/+-]+$ ]] || fail "$state: Slurm takes no such name for a folder; see --state"
     ((${#state} <= 80)) || fail "$state: longer than 80 characters, and so too long for a socket in it; see --state"
-    if [[ -e $state ]]; then
-        [[ -f $state/slurm.conf || -z $(ls -A "$state") ]] || fail "$state: exists and is not a virtual Slurm; see --state"
-        [[ -O $state ]] || fail "$state: belongs to another user; see --state"
-    fi
+    [[ ! -e $state || -f $state/slurm.conf || -z $(ls -A "$state") ]] ||
+        fail "$state: exists and is not a virtual Slurm; see --state"
     mkdir -p "$state"/{munge,controller,pid,log} || fail "$state: cannot be made; see --state"
     chmod 0755 "$state" "$state/munge"
     for node in "${nodes[@]}"; do mkdir -p "$state/spool/$node" "$state/tmp/$node"; done
@@ -299,6 +297,7 @@ case $command in
     run) (($# >= 1)) || fail "run needs a batch script; see --help" ;;
     preempt) (($# == 1)) || fail "preempt needs a job's number; see --help" ;;
 esac
+[[ ! -e $state || -O $state ]] || fail "$state: belongs to another user; see --state"
 case $command in
     --help | -h | help) show_help ;;
     up) up ;;
