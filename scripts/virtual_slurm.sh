@@ -32,6 +32,7 @@ requeue_seconds=5               # before a requeued job may start again
 preempt_seconds=5               # for which `preempt` keeps the nodes
 
 conf() { printf '%s/slurm.conf' "$state"; }
+ours() { [[ -f $state/expar-virtual-slurm ]]; }   # made first and removed last: without it nothing here is touched
 
 # wait_until SECONDS COMMAND...: runs it until it succeeds; fails when that takes longer.
 wait_until() {
@@ -111,7 +112,7 @@ write_configuration() {
     # FirstJobId, a fresh number every time: no job takes the folder of one from yesterday's cluster for its own.
     # The daemons listen on every address, since Slurm can bind to one only where the host's name resolves; whoever lacks
     # munge's key gets no answer.
-    cat >"$(conf)" <<CONF
+    cat >"$(conf).partial" <<CONF
 ClusterName=expar
 SlurmctldHost=localhost(127.0.0.1)
 SlurmUser=$user
@@ -149,6 +150,7 @@ PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
 CONF
     # Nothing above uses cgroups; naming the plugin keeps slurmd from looking for a mounted one, which containers lack.
     echo "CgroupPlugin=cgroup/v1" >"$state/cgroup.conf"
+    mv "$(conf).partial" "$(conf)"
 }
 
 nodes_idle() { (($(timeout 5 sinfo --noheader --Node --format='%N %t' 2>/dev/null | grep -c -E ' (idle|mix|alloc|comp)$') >= ${#nodes[@]})); }
@@ -162,9 +164,10 @@ up() {
     done
     [[ $state =~ ^/[A-Za-z0-9._/+-]+$ ]] || fail "$state: Slurm takes no such name for a folder; see --state"
     ((${#state} <= 80)) || fail "$state: longer than 80 characters, and so too long for a socket in it; see --state"
-    [[ ! -e $state || -f $state/slurm.conf || -z $(ls -A "$state") ]] ||
+    [[ ! -e $state || -z $(ls -A "$state") ]] || ours ||
         fail "$state: exists and is not a virtual Slurm; see --state"
-    mkdir -p "$state"/{munge,controller,pid,log} || fail "$state: cannot be made; see --state"
+    { mkdir -p "$state" && touch "$state/expar-virtual-slurm" && mkdir -p "$state"/{munge,controller,pid,log}; } 2>/dev/null ||
+        fail "$state: cannot be made; see --state"
     chmod 0755 "$state" "$state/munge"
     for node in "${nodes[@]}"; do mkdir -p "$state/spool/$node" "$state/tmp/$node"; done
     for node in munged slurmctld "${nodes[@]}"; do ! runs "$node" || before=$((before + 1)); done
@@ -188,23 +191,25 @@ up() {
 }
 
 down() {
-    local pid found=no
-    if [[ -f $state/slurm.conf ]] && runs slurmctld && runs munged; then
-        found=yes
+    local pid
+    ours || { echo "nothing to take down in $state"; return; }
+    if runs slurmctld && runs munged; then
         timeout 5 scancel --user="$(id --user --name)" 2>/dev/null || true
         wait_until "$stop_seconds" no_jobs || true
     fi
     stop "${nodes[@]}"
     stop slurmctld munged   # after the nodes, which talk to them
-    for pid in $(leftovers); do found=yes; kill -KILL "$pid" 2>/dev/null || true; done
-    if [[ -f $state/slurm.conf || -d $state/munge ]]; then found=yes; rm -rf "$state"; fi
-    if [[ $found == yes ]]; then echo "down: $state is gone"; else echo "nothing to take down in $state"; fi
+    for pid in $(leftovers); do kill -KILL "$pid" 2>/dev/null || true; done
+    rm -rf "$state"/{munge,controller,pid,log,spool,tmp,slurm.conf{,.partial},cgroup.conf}
+    rm -f "$state/expar-virtual-slurm"
+    rmdir "$state" || fail "$state: has files that are not Slurm's, and stays"
+    echo "down: $state is gone"
 }
 
 no_jobs() { [[ -z $(timeout 5 squeue --noheader 2>/dev/null) ]]; }
 
 need_up() {
-    if [[ ! -f $state/slurm.conf ]] || ! runs slurmctld || ! runs munged; then
+    if ! ours || ! runs slurmctld || ! runs munged; then
         fail "no virtual Slurm runs in $state; start it with: $0 up"
     fi
 }
