@@ -87,6 +87,9 @@ leftovers() {
         "${find[@]}" --line-regexp --fixed-strings "EXPAR_SLURM_DAEMON=$state" /proc/[0-9]*/environ
         "${find[@]}" --line-regexp --fixed-strings "SLURM_CONF=$state/slurm.conf" /proc/[0-9]*/environ |
             xargs --no-run-if-empty "${find[@]}" '^SLURM_JOB_ID='
+        # slurmstepd writes its title over its environment; it stands in the folder of its log.
+        find /proc/[0-9]*/cwd -maxdepth 0 -lname "$state/log" 2>/dev/null |
+            sed 's/cwd$/comm/' | xargs --no-run-if-empty "${find[@]}" '^slurmstepd'
     } | cut --delimiter=/ --fields=3 | sort --unique || true
 }
 
@@ -293,8 +296,7 @@ while (($#)); do
         *) break ;;
     esac
 done
-case $state in /*) ;; *) state=$PWD/$state ;; esac
-state=${state%/}
+state=$(realpath --canonicalize-missing "$state")
 export SLURM_CONF=$state/slurm.conf
 PATH=$PATH:/usr/sbin:/sbin   # where Debian has the daemons, and not all users look
 case $command in
