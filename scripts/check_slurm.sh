@@ -43,7 +43,8 @@ start() {
 # reached STEP: waits until the second run has got there.
 reached() {
     local metrics=$out/stopped/run/metrics.jsonl end=$((SECONDS + job_seconds))
-    until [[ -f $metrics ]] && (($(wc -l <"$metrics") >= $1)) && [[ $(squeue --noheader --jobs="$job" --format=%T) == RUNNING ]]; do
+    until [[ -f $metrics && $(squeue --noheader --jobs="$job" --format=%T) == RUNNING ]] &&
+        (($(wc -l <"$metrics") >= $1)); do
         if ((SECONDS >= end)) || ! kill -0 "$follower" 2>/dev/null; then
             fail "the run did not reach step $1; see $out/stopped.log"
         fi
@@ -77,7 +78,8 @@ reached "${stop_at[2]}"
 echo "== a requeue by hand"
 scontrol requeue "$job"
 wait "$follower" || fail "the run that was stopped failed; see $out/stopped.log"
-[[ -d $out/stopped/start-3 && ! -d $out/stopped/start-4 ]] || fail "not started again three times: $(cd "$out/stopped" && echo start-*)"
+[[ -d $out/stopped/start-3 && ! -d $out/stopped/start-4 ]] ||
+    fail "not started again three times: $(cd "$out/stopped" && echo start-*)"
 
 python3 - "$out/alone/run/metrics.jsonl" "$out/stopped/run/metrics.jsonl" "$steps" <<'PYTHON'
 import json, sys

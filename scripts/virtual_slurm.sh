@@ -147,7 +147,8 @@ JobRequeue=1
 ReturnToService=2
 KillWait=10
 SlurmdTimeout=30
-NodeName=n[1-${#nodes[@]}] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[$((port + 1))-$((port + ${#nodes[@]}))] CPUs=$node_cpus State=UNKNOWN
+NodeName=DEFAULT CPUs=$node_cpus State=UNKNOWN
+NodeName=n[1-${#nodes[@]}] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[$((port + 1))-$((port + ${#nodes[@]}))]
 PartitionName=normal Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=$grace_seconds State=UP
 PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
 CONF
@@ -156,7 +157,8 @@ CONF
     mv "$(conf).partial" "$(conf)"
 }
 
-nodes_idle() { (($(timeout 5 sinfo --noheader --Node --format='%N %t' 2>/dev/null | grep -c -E ' (idle|mix|alloc|comp)$') >= ${#nodes[@]})); }
+node_states() { timeout 5 sinfo --noheader --Node --format='%N %t' 2>&1 | sort --unique; }
+nodes_ready() { (($(node_states | grep --count --extended-regexp '^n[0-9]+ (idle|mix|alloc|comp)$') == ${#nodes[@]})); }
 
 # --- commands -----------------------------------------------------------------------------------------------------------
 up() {
@@ -169,8 +171,8 @@ up() {
     ((${#state} <= 80)) || fail "$state: longer than 80 characters, and so too long for a socket in it; see --state"
     [[ ! -e $state || -z $(ls -A "$state") ]] || ours ||
         fail "$state: exists and is not a virtual Slurm; see --state"
-    { mkdir -p "$state" && touch "$state/expar-virtual-slurm" && mkdir -p "$state"/{munge,controller,pid,log}; } 2>/dev/null ||
-        fail "$state: cannot be made; see --state"
+    { mkdir -p "$state" && touch "$state/expar-virtual-slurm"; } 2>/dev/null || fail "$state: cannot be made; see --state"
+    mkdir -p "$state"/{munge,controller,pid,log}
     chmod 0755 "$state" "$state/munge"
     for node in "${nodes[@]}"; do mkdir -p "$state/spool/$node" "$state/tmp/$node"; done
     for node in munged slurmctld "${nodes[@]}"; do ! runs "$node" || before=$((before + 1)); done
@@ -181,8 +183,8 @@ up() {
         --pid-file="$state/pid/munged" --log-file="$state/log/munged" --seed-file="$state/munge/seed" --num-threads=2
     start_daemon slurmctld slurmctld -f "$(conf)"
     for node in "${nodes[@]}"; do start_daemon "$node" slurmd -N "$node" -f "$(conf)"; done
-    wait_until "$start_seconds" nodes_idle ||
-        fail "after $start_seconds s not all nodes are idle: $(sinfo --noheader --Node --format='%N %t' 2>&1 | sort -u | tr '\n' ';')"
+    wait_until "$start_seconds" nodes_ready ||
+        fail "after $start_seconds s not all nodes are ready: $(node_states | tr '\n' ';')"
     trap - EXIT
     if ((before == 2 + ${#nodes[@]})); then
         echo "runs already in $state"
@@ -218,7 +220,9 @@ need_up() {
 }
 
 # field JOB NAME: a field of `scontrol show job`.
-field() { timeout 10 scontrol --oneliner show job "$1" 2>/dev/null | grep --only-matching --perl-regexp "(^| )$2=\\K[^ ]*"; }
+field() {
+    timeout 10 scontrol --oneliner show job "$1" 2>/dev/null | grep --only-matching --perl-regexp "(^| )$2=\\K[^ ]*"
+}
 
 # show_new LOG: prints what LOG has got since the last call.
 shown=0
@@ -247,7 +251,10 @@ run() {
         fi
         case $state_now in
             PENDING)
-                [[ $(field "$job" Reason) != *[Hh]eld* ]] || { timeout 10 scancel "$job"; fail "job $job: held, it could not be launched; $state/log tells why"; } ;;
+                if [[ $(field "$job" Reason) == *[Hh]eld* ]]; then
+                    timeout 10 scancel "$job"
+                    fail "job $job: held, since it could not be launched; $state/log tells why"
+                fi ;;
             RUNNING | COMPLETING | CONFIGURING | REQUEUED | SUSPENDED | STOPPED | SIGNALING | PREEMPTED | RESIZING) ;;
             *) break ;;
         esac
