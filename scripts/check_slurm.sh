@@ -6,7 +6,7 @@
 # Brings up scripts/virtual_slurm.sh in a folder of its own and runs slurm/train.sbatch there twice: once alone, and once
 # with SIGUSR1 (as before the end of a job's time), a job of higher priority on its nodes (SIGTERM), and a requeue by hand
 # (SIGTERM and SIGKILL). Compares the losses of all steps: equal, to the last digit. The build is taken from --build-dir
-# (default: build); logs and runs go to --out (default: runs/slurm-<date>-<time>). Expect two minutes on 2 cores.
+# (default: build); logs and runs go to --out (default: runs/slurm-<date>-<time>). Expect two to three minutes on 2 cores.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib/common.sh
