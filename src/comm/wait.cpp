@@ -140,6 +140,7 @@ Transfer& Transfer::operator=(Transfer&& other) noexcept {
     if (this == &other) return *this;
     finish_quietly();
     work_ = std::move(other.work_);
+    kept_ = std::move(other.kept_);
     policy_ = std::move(other.policy_);
     occasion_ = other.occasion_;
     rank_ = other.rank_;
@@ -150,12 +151,17 @@ Transfer::~Transfer() {
     finish_quietly();
 }
 
+void Transfer::keep(std::shared_ptr<const void> memory) {
+    if (work_) kept_.push_back(std::move(memory));
+}
+
 bool Transfer::progress() {
     if (!work_) return true;
     auto work = std::move(work_);
     try {
         if (std::ranges::all_of(work->requests(), test)) {
             work->complete();
+            kept_.clear();
             return true;
         }
     } catch (...) {
@@ -175,6 +181,7 @@ void Transfer::finish_within(const WaitPolicy& policy) {
     try {
         wait_all(work->requests(), policy, occasion_, rank_, [&work] { return work->outstanding(); });
         work->complete();
+        kept_.clear();
     } catch (...) {
         abandon(std::move(work));
         throw;
@@ -192,9 +199,10 @@ void Transfer::finish_quietly() noexcept {
     }
 }
 
-// MPI may still read counts and write rows that the work owns: they are never freed.
+// MPI may still read counts and write rows that the work owns or shares: they are never freed.
 void Transfer::abandon(std::unique_ptr<Work> work) noexcept {
     (void)work.release();
+    (void)new std::vector(std::move(kept_));
 }
 
 struct StuckCallWatch::State {

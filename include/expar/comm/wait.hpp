@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "expar/base/error.hpp"
 
@@ -69,6 +70,9 @@ public:
     /// since the peers may never answer.
     ~Transfer();
 
+    /// Shares memory that MPI reads or writes until the rows have moved; after a TimeoutError for ever, since MPI may
+    /// then still use it. Without rows on their way, does nothing.
+    void keep(std::shared_ptr<const void> memory);
     /// Drives MPI without waiting; true when finish() will not block. Compute may call it between blocks.
     bool progress();
     /// Blocks until the rows have moved. Throws TimeoutError. A second call does nothing.
@@ -77,9 +81,10 @@ public:
 private:
     void finish_within(const WaitPolicy& policy);
     void finish_quietly() noexcept;
-    static void abandon(std::unique_ptr<Work> work) noexcept;
+    void abandon(std::unique_ptr<Work> work) noexcept;
 
     std::unique_ptr<Work> work_;
+    std::vector<std::shared_ptr<const void>> kept_;
     std::shared_ptr<const WaitPolicy> policy_;
     Occasion occasion_;
     int rank_ = 0;
