@@ -7,6 +7,8 @@ import dataclasses
 import json
 import math
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 
@@ -132,10 +134,20 @@ class Routing:
     ratio: list            # per layer [experts, bins]: load over the mean of the layer's experts
 
 
-def open_while_written(path: Path):
+# Reads what open_while_written opens, in a process that can be ended.
+PROBE = """
+import sys, h5py
+with h5py.File(sys.argv[1], "r", swmr=True) as file:
+    for name in ("step", "layer", "loads"):
+        file[name][...]
+"""
+
+
+def open_while_written(path: Path, patience_seconds: float = 30):
     """An HDF5 file that is complete, is being written, or whose writer was killed.
 
-    The plain way comes first: the way for a file without its last words waits for ever on one that is cut short.
+    HDF5 waits for ever for the rest of one that its writer did not close and that was cut short then: the plain way
+    comes first, and the other is tried out before.
     """
     import h5py
 
@@ -144,7 +156,11 @@ def open_while_written(path: Path):
     except OSError as error:
         if "already open" not in str(error):
             raise
-        return h5py.File(path, "r", swmr=True)
+    try:
+        subprocess.run([sys.executable, "-c", PROBE, str(path)], timeout=patience_seconds, stderr=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise Unreadable(f"{path}: is cut short") from None
+    return h5py.File(path, "r", swmr=True)
 
 
 def read_routing(path: Path, most_bins: int = 120) -> Routing:

@@ -17,7 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 
 // A rank writes its heartbeat many times in that.
-constexpr double alive_seconds = 5;
+constexpr double alive_seconds = 2;
+constexpr std::size_t newest_shown = 10;
 
 std::string text_of_file(const fs::path& path) {
     std::ifstream in(path, std::ios::binary);
@@ -110,13 +111,22 @@ Json files_of(const fs::path& folder) {
 std::string checkpoints_text(const Json& checkpoints) {
     if (checkpoints.empty()) return entry("checkpoints", "none");
     std::vector<std::vector<std::string>> rows = {{"checkpoint", "size", "written by", "digest"}};
-    for (const auto& row : checkpoints)
+    // Those that are not as they should be, and the newest.
+    std::size_t left_out = 0;
+    for (std::size_t i = 0; i < checkpoints.size(); ++i) {
+        const Json& row = checkpoints[i];
+        if (i + newest_shown < checkpoints.size() && row.at("digest") == "ok") {
+            ++left_out;
+            continue;
+        }
         rows.push_back({row.at("file"), size_text(row.at("bytes")),
                         row.contains("ranks") ? concat("EP=", row["ep"].get<int>(),
                                                        " x DP=", row["ranks"].get<int>() / row["ep"].get<int>())
                                               : "-",
                         row.at("digest")});
-    return concat("\n", table(rows, "lrll"), "\n");
+    }
+    const std::string others = left_out > 0 ? concat("  and ", left_out, " before, ok\n") : "";
+    return concat("\n", table(rows, "lrll"), others, "\n");
 }
 
 std::string losses_text(const Json& last) {

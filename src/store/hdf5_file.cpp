@@ -133,9 +133,13 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path) {
     hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
     // One that is being written beside readers, or whose writer was killed.
     std::string cause = file < 0 ? last_cause() : "";
-    // Not tried first: this way waits for ever on a file that is cut short.
+    // Not tried first, and not for long: what is cut short looks like what is still being written. The waits between
+    // attempts double from a nanosecond.
+    constexpr unsigned attempts = 27;
     if (cause.find("already open") != std::string::npos) {
-        file = H5Fopen(path.c_str(), H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, H5P_DEFAULT);
+        const Owned patience(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+        H5Pset_metadata_read_attempts(patience, attempts);
+        file = H5Fopen(path.c_str(), H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, patience);
         if (file < 0) cause = last_cause();
     }
     if (file < 0) throw UserError(concat(path.string(), ": a damaged HDF5 file", cause));
