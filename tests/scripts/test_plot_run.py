@@ -1,4 +1,4 @@
-"""Tests of scripts/plots/run_data.py and of what scripts/plot_run.py refuses; python3 -m unittest, nothing to install."""
+"""Tests of scripts/plots/run_data.py and scripts/plot_run.py; python3 -m unittest, nothing to install."""
 
 import json
 import math
@@ -94,8 +94,8 @@ class Specialisation(unittest.TestCase):
 
     def test_needs_two_domains(self):
         self.assertEqual(run_data.specialisations({"a": [[1, 2]]}), [])
-        self.assertEqual([one.layer for one in run_data.specialisations({"a": [[1, 2], [1, 1]], "b": [[1, 0], [1, 1]]})],
-                         [0, 1])
+        both = run_data.specialisations({"a": [[1, 2], [1, 1]], "b": [[1, 0], [1, 1]]})
+        self.assertEqual([one.layer for one in both], [0, 1])
 
     def test_evaluated_files_stand_for_the_validation_of_the_run(self):
         summary = {"validation": [{"domain": "own", "expert_loads": [[1, 2]]}, {"domain": "older"}]}
