@@ -4,13 +4,15 @@
 
 namespace expar::cli {
 
-RunRecord::RunRecord(const RunConfig& config, const RunFolder& folder, const Communicator& world)
-    : world_(world), folder_(folder) {
+RunRecord::RunRecord(const RunConfig& config, const RunFolder& folder, const EarlierSteps& earlier,
+                     const Communicator& world)
+    : world_(world), folder_(folder), tokens_(earlier.tokens), seconds_(earlier.seconds) {
     judge_on_root(world_, [&] {
-        metrics_.emplace(folder_.metrics());
+        metrics_.emplace(folder_.metrics(), earlier.step);
         progress_.emplace(config.train.steps, config.run.log_every);
     });
-    if (config.run.record_batches) batches_.emplace(folder_.batches(), world_);
+    batches_path_ = folder_.batches(earlier.step);
+    if (config.run.record_batches) batches_.emplace(batches_path_, world_);
 }
 
 void RunRecord::begin_step(int step) {
@@ -33,7 +35,7 @@ void RunRecord::finish() {
 
 std::vector<std::filesystem::path> RunRecord::files() const {
     std::vector<std::filesystem::path> files = {folder_.metrics()};
-    if (batches_) files.push_back(folder_.batches());
+    if (batches_) files.push_back(batches_path_);
     return files;
 }
 

@@ -11,11 +11,19 @@
 
 namespace expar::cli {
 
+/// What the steps before this run came to, when it goes on from a checkpoint.
+struct EarlierSteps {
+    int step = 0;             ///< the last of them
+    std::int64_t tokens = 0;  ///< of all of them
+    double seconds = 0;       ///< of all of them, of the slowest rank
+};
+
 /// What a run writes down of its steps, and what the user watches meanwhile. Every call but observer() and the getters
 /// is collective; rank 0 writes.
 class RunRecord {
 public:
-    RunRecord(const RunConfig& config, const RunFolder& folder, const Communicator& world);
+    /// What the files hold of steps behind the earlier ones is cut off.
+    RunRecord(const RunConfig& config, const RunFolder& folder, const EarlierSteps& earlier, const Communicator& world);
 
     void begin_step(int step);
     /// What the trainer is to tell during a step; null when nothing more is asked for.
@@ -30,11 +38,12 @@ public:
 private:
     const Communicator& world_;
     RunFolder folder_;
+    std::filesystem::path batches_path_;
     std::optional<MetricsFile> metrics_;    // on rank 0
     std::optional<Progress> progress_;      // on rank 0
     std::optional<BatchRecorder> batches_;  // when asked for
-    std::int64_t tokens_ = 0;
-    double seconds_ = 0;
+    std::int64_t tokens_;
+    double seconds_;
 };
 
 }  // namespace expar::cli

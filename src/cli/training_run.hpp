@@ -9,6 +9,7 @@
 #include "expar/train/corpus.hpp"
 #include "expar/train/trainer.hpp"
 #include "fields.hpp"
+#include "resume.hpp"
 #include "run_folder.hpp"
 #include "run_record.hpp"
 
@@ -17,8 +18,9 @@ namespace expar::cli {
 /// One training run, from its text to its last file. Every call is collective; `world` must outlive it.
 class TrainingRun {
 public:
-    /// `config` is settled: every option says what it stands for.
-    TrainingRun(RunConfig config, const Communicator& world);
+    /// `config` is settled: every option says what it stands for. A new run, or one that goes on `from` a checkpoint,
+    /// of which nothing is changed before all of it is loaded.
+    TrainingRun(RunConfig config, const ResumePoint* from, const Communicator& world);
 
     /// Steps and checkpoints up to config.train.steps, or until a signal asks for the end; the last step is saved.
     void train();
@@ -26,7 +28,9 @@ public:
     void conclude();
 
 private:
-    void announce() const;
+    void expect_same_text(const CheckpointHeader& header) const;
+    void make_trainer(const ResumePoint* from);
+    void announce(const ResumePoint* from) const;
     void warn(const Topology& topology) const;
     void save();
     void step();
