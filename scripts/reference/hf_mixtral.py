@@ -16,7 +16,7 @@ import h5py
 import torch
 import transformers
 
-CHECKPOINT_FORMAT = "expar-checkpoint-1"
+CHECKPOINT_FORMAT = "expar-checkpoint-2"
 
 
 class NotMixtral(ValueError):
@@ -87,8 +87,14 @@ def read_checkpoint(path, group="value"):
         found = {}
 
         def visit(name, item):
-            if isinstance(item, h5py.Dataset):
-                found[name] = torch.from_numpy(item[...])
+            if not isinstance(item, h5py.Dataset):
+                return
+            values = torch.from_numpy(item[...])
+            if ".experts." not in name:
+                found[name] = values
+                return
+            for expert, slice_ in enumerate(values):  # layers.L.experts.up.weight holds those of all experts
+                found[name.replace(".experts.", f".experts.{expert}.")] = slice_
 
         file[group].visititems(visit)
         return found

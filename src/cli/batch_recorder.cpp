@@ -5,7 +5,7 @@
 #include "expar/base/error.hpp"
 #include "expar/comm/all_gather_rows.hpp"
 #include "expar/comm/verdict.hpp"
-#include "run_folder.hpp"
+#include "expar/store/checkpoint_folder.hpp"
 
 namespace expar::cli {
 BatchRecorder::BatchRecorder(const std::filesystem::path& path, const Communicator& world) : world_(world) {

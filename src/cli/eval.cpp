@@ -7,9 +7,9 @@
 #include "expar/comm/all_gather_rows.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/store/hdf5_file.hpp"
+#include "expar/store/partial_file.hpp"
 #include "model_files.hpp"
 #include "progress.hpp"
-#include "run_folder.hpp"
 #include "subcommands.hpp"
 
 namespace expar::cli {
@@ -89,7 +89,7 @@ void report(const EvalOptions& options, const LoadedModel& model, const std::vec
     json["checkpoint"] = std::filesystem::absolute(model.checkpoint).string();
     json["domains"] = Json::array();
     for (const auto& domain : domains) json["domains"].push_back(json_of(domain));
-    write_file(options.json, json.dump(2) + "\n");
+    replace_file(options.json, json.dump(2) + "\n");
 }
 
 int run_eval(const EvalOptions& options, const Communicator& world) {

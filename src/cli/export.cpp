@@ -18,12 +18,13 @@ struct ExportOptions {
 
 // A file to a file: rank 0 does it alone, without the model in memory.
 void export_run(const ExportOptions& options) {
-    const auto checkpoint = find_checkpoint(options.run);
+    const auto path = find_checkpoint(options.run);
+    const CheckpointReader checkpoint(path);
     RunConfig config;
-    apply_toml(read_checkpoint_header(checkpoint).config, checkpoint.string(), config);
+    apply_toml(checkpoint.header().config, path.string(), config);
     const ModelOptions model = config.model.resolved();
     export_hugging_face(checkpoint, model, config.train.sequence, options.folder);
-    std::cout << "wrote " << hugging_face_model(model) << " of " << checkpoint.string() << " to "
+    std::cout << "wrote " << hugging_face_model(model) << " of " << path.string() << " to "
               << std::filesystem::absolute(options.folder).string() << std::endl;
 }
 

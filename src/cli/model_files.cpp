@@ -22,15 +22,11 @@ std::vector<StoredBlock> blocks_of(Trainer& trainer) {
 
 LoadedModel load_model(const std::filesystem::path& run, int threads, const Communicator& world) {
     LoadedModel model;
-    std::string path, config;
-    judge_on_root(world, [&] {
-        path = find_checkpoint(run).string();
-        config = read_checkpoint_header(path).config;
-        RunConfig tried;
-        apply_toml(config, path, tried);
-    });
+    std::string path;
+    judge_on_root(world, [&] { path = find_checkpoint(run).string(); });
     model.checkpoint = world.broadcast(path, 0, {"model"});
-    apply_toml(world.broadcast(config, 0, {"model"}), model.checkpoint.string(), model.config);
+    const CheckpointReader reader(model.checkpoint, world);
+    apply_toml(reader.header().config, model.checkpoint.string(), model.config);
 
     TrainOptions options = model.config.train;
     options.ep = 0;             // whatever layout it was trained in
@@ -39,7 +35,8 @@ LoadedModel load_model(const std::filesystem::path& run, int threads, const Comm
     options.threads = threads;
     model.device = make_cpu_device(threads);
     model.trainer = std::make_unique<Trainer>(model.config.model, options, *model.device, world);
-    model.step = load_checkpoint(model.checkpoint, blocks_of(*model.trainer), world).step;
+    reader.load(blocks_of(*model.trainer));
+    model.step = reader.header().step;
     return model;
 }
 

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "expar/base/error.hpp"
+#include "expar/store/partial_file.hpp"
 
 namespace expar::cli {
 namespace {
@@ -53,7 +54,15 @@ std::string with_commas(std::int64_t number) {
     return digits;
 }
 
-MetricsFile::MetricsFile(const std::filesystem::path& path) : path_(path), out_(path) {
+MetricsFile::MetricsFile(const std::filesystem::path& path, int earlier_steps) : path_(path) {
+    std::string kept;
+    std::ifstream before(path_);
+    for (std::string line; std::getline(before, line) && !before.eof(); kept += line + '\n') {
+        const auto json = nlohmann::json::parse(line, nullptr, false);  // a killed run may leave half a line
+        if (!json.is_object() || json.value("step", earlier_steps + 1) > earlier_steps) break;
+    }
+    replace_file(path_, kept);
+    out_.open(path_, std::ios::app);
     if (!out_) throw UserError(concat(path_.string(), ": cannot be written"));
 }
 

@@ -16,7 +16,8 @@ namespace expar::cli {
 /// A line per step of metrics.jsonl, written out at once so that others can follow. Lives on rank 0.
 class MetricsFile {
 public:
-    explicit MetricsFile(const std::filesystem::path& path);
+    /// Keeps the lines that a file of that name has up to step `earlier_steps`.
+    explicit MetricsFile(const std::filesystem::path& path, int earlier_steps = 0);
     void write(const StepReport& report);  ///< throws UserError when the disk is full
 
 private:

@@ -7,9 +7,6 @@
 
 namespace expar::cli {
 
-/// What stands for a step in names of files and groups: "step-000050".
-[[nodiscard]] std::string step_name(int step);
-
 /// Where the files of a run lie.
 struct RunFolder {
     std::filesystem::path root;
@@ -19,6 +16,7 @@ struct RunFolder {
     [[nodiscard]] std::filesystem::path summary() const { return root / "summary.json"; }
     /// batches.h5; when the run goes on after step 40, batches-from-000041.h5
     [[nodiscard]] std::filesystem::path batches(int earlier_steps = 0) const;
+    [[nodiscard]] std::filesystem::path checkpoints() const { return root / "checkpoints"; }
     [[nodiscard]] std::filesystem::path checkpoint(int step) const;  ///< checkpoints/step-000050.h5
 };
 
@@ -28,11 +26,5 @@ struct RunFolder {
 
 /// The checkpoint that `run` names: a file, or the last one of a run's folder. Local; throws UserError.
 [[nodiscard]] std::filesystem::path find_checkpoint(const std::filesystem::path& run);
-
-/// Replaces a file's content; the file is as it was or whole, never half. Throws UserError.
-void write_file(const std::filesystem::path& path, const std::string& text);
-
-/// Throws the UserError that write_file would, before the work whose result is to be written.
-void expect_writable(const std::filesystem::path& path);
 
 }  // namespace expar::cli

@@ -10,6 +10,7 @@
 #include "expar/comm/verdict.hpp"
 #include "expar/compute/cpu_device.hpp"
 #include "expar/store/checkpoint_folder.hpp"
+#include "expar/store/partial_file.hpp"
 #include "memory_need.hpp"
 #include "model_files.hpp"
 #include "progress.hpp"
@@ -154,7 +155,18 @@ void TrainingRun::warn(const Topology& machine) const {
 void TrainingRun::save() {
     const int step = trainer_->steps_done();
     if (step == saved_step_) return;
-    const CheckpointHeader header{to_toml(config_), step, config_.train.optimizer == "adamw"};
+    const CheckpointHeader header{.config = to_toml(config_),
+                                  .step = step,
+                                  .seed = config_.train.seed,
+                                  .tokens = record_->tokens(),
+                                  .seconds = record_->seconds(),
+                                  .text_bytes = corpus_.bytes(),
+                                  .text_hash = text_hash_,
+                                  .ranks = world_.size(),
+                                  .ep = trainer_->layout().ep(),
+                                  .version = EXPAR_VERSION,
+                                  .placement = trainer_->placement(),
+                                  .has_moments = config_.train.optimizer == "adamw"};
     save_checkpoint(folder_.checkpoint(step), header, blocks_of(*trainer_), world_);
     saved_step_ = step;
     judge_on_root(world_, [&] { prune_checkpoints(folder_.checkpoints(), config_.run.keep); });
@@ -219,7 +231,7 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
     files.push_back(folder_.checkpoint(saved_step_));
     files.push_back(folder_.summary());
     for (const auto& file : files) summary["files"].push_back(std::filesystem::absolute(file).string());
-    write_file(folder_.summary(), summary.dump(2) + "\n");
+    replace_file(folder_.summary(), summary.dump(2) + "\n");
 
     std::cout << "trained " << trainer_->steps_done() << " steps, " << with_commas(record_->tokens()) << " tokens, "
               << with_commas(record_->seconds() > 0 ? std::int64_t(double(record_->tokens()) / record_->seconds()) : 0)

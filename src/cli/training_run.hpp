@@ -42,6 +42,7 @@ private:
     const Communicator& world_;
     bool root_;
     Corpus corpus_;
+    std::uint64_t text_hash_;
     std::optional<Corpus> held_out_;
     RunFolder folder_;
     std::unique_ptr<Device> device_;

@@ -8,8 +8,8 @@
 
 #include "expar/comm/verdict.hpp"
 #include "expar/compute/cpu_device.hpp"
+#include "expar/store/partial_file.hpp"
 #include "expar/verify/golden_check.hpp"
-#include "run_folder.hpp"
 #include "subcommands.hpp"
 
 namespace expar::cli {
@@ -56,7 +56,7 @@ int run_verify(const VerifyCommand& command, const Communicator& world) {
                   << " comparisons on " << world.size() << " ranks\n"
                   << std::flush;
     }
-    if (!command.json.empty()) judge_on_root(world, [&] { write_file(command.json, report.json()); });
+    if (!command.json.empty()) judge_on_root(world, [&] { replace_file(command.json, report.json()); });
     return report.passed() ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

@@ -1,7 +1,6 @@
 #include "expar/convert/huggingface.hpp"
 
 #include <array>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
@@ -9,7 +8,7 @@
 #include "expar/base/error.hpp"
 #include "expar/convert/safetensors.hpp"
 #include "expar/model/parameters.hpp"
-#include "expar/store/hdf5_file.hpp"
+#include "expar/store/partial_file.hpp"
 
 namespace expar {
 namespace {
@@ -191,13 +190,6 @@ std::array<std::string, 256> byte_letters() {
     return letters;
 }
 
-void write_text(const std::filesystem::path& path, const std::string& text) {
-    std::ofstream out(path, std::ios::binary);
-    out << text << '\n';
-    out.close();
-    if (!out) throw UserError(concat(path.string(), ": cannot be written"));
-}
-
 }  // namespace
 
 std::string_view hugging_face_model(const ModelOptions& options) {
@@ -258,36 +250,33 @@ std::string byte_tokenizer_config() {
     return config.dump(2);
 }
 
-void export_hugging_face(const std::filesystem::path& checkpoint, const ModelOptions& options, int positions,
+void export_hugging_face(const CheckpointReader& checkpoint, const ModelOptions& options, int positions,
                          const std::filesystem::path& folder) {
     const auto model = hugging_face_model(options);
-    const Hdf5File file = Hdf5File::open(checkpoint);
+    const auto blocks = describe_blocks(options);
+    checkpoint.expect(blocks);
     std::vector<NamedShape> shapes;
-    std::vector<std::string> sources;
-    for (const auto& block : describe_blocks(options))
+    for (const auto& block : blocks)
         for (const auto& tensor : block.tensors) {
-            sources.push_back("value/" + tensor.name);
-            if (const auto found = file.shape(sources.back()); found != Hdf5File::Shape{tensor.rows, tensor.cols})
-                throw UserError(concat(checkpoint.string(), ": ", sources.back(), " is ", describe(found),
-                                       ", the model needs [", tensor.rows, ", ", tensor.cols, "]"));
             NamedShape shape{hugging_face_name(model, tensor.name), {tensor.rows, tensor.cols}};
             if (is_norm(tensor.name)) shape.shape = {tensor.cols};
             shapes.push_back(std::move(shape));
         }
 
-    std::error_code failed;
-    std::filesystem::create_directories(folder, failed);
-    if (failed) throw UserError(concat(folder.string(), ": cannot be made: ", failed.message()));
     SafetensorsWriter writer(folder / "model.safetensors", shapes);
-    for (std::size_t i = 0; i < shapes.size(); ++i) {
-        std::vector<float> values(shapes[i].bytes() / sizeof(float));
-        file.read(sources[i], values);
-        writer.append(values);
+    for (const auto& block : blocks) {
+        std::vector<float> values(block.count());
+        checkpoint.read("value", block, values);
+        std::size_t first = 0;
+        for (const auto& tensor : block.tensors) {
+            writer.append(std::span(values).subspan(first, tensor.count()));
+            first += tensor.count();
+        }
     }
     writer.finish();
-    write_text(folder / "config.json", hugging_face_config(options, positions));
-    write_text(folder / "tokenizer.json", byte_tokenizer());
-    write_text(folder / "tokenizer_config.json", byte_tokenizer_config());
+    replace_file(folder / "config.json", hugging_face_config(options, positions) + '\n');
+    replace_file(folder / "tokenizer.json", byte_tokenizer() + '\n');
+    replace_file(folder / "tokenizer_config.json", byte_tokenizer_config() + '\n');
 }
 
 }  // namespace expar

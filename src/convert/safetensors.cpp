@@ -52,7 +52,7 @@ std::uint64_t NamedShape::bytes() const {
 }
 
 SafetensorsWriter::SafetensorsWriter(std::filesystem::path path, std::vector<NamedShape> tensors)
-    : path_(std::move(path)), temporary_(path_.string() + ".partial"), tensors_(std::move(tensors)) {
+    : tensors_(std::move(tensors)), partial_(std::move(path)), out_(RawFile::create(partial_.temporary())) {
     nlohmann::ordered_json header;
     header["__metadata__"] = {{"format", "pt"}};  // what transformers asks for
     std::uint64_t at = 0;
@@ -63,16 +63,8 @@ SafetensorsWriter::SafetensorsWriter(std::filesystem::path path, std::vector<Nam
     std::string text = header.dump();
     text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data is aligned
     const std::uint64_t length = text.size();
-    out_.open(temporary_, std::ios::binary);
-    out_.write(reinterpret_cast<const char*>(&length), sizeof length).write(text.data(), std::streamsize(text.size()));
-    if (!out_) throw UserError(concat(path_.string(), ": cannot be written"));
-}
-
-SafetensorsWriter::~SafetensorsWriter() {
-    if (!out_.is_open()) return;
-    out_.close();
-    std::error_code ignored;
-    std::filesystem::remove(temporary_, ignored);
+    out_.append(std::as_bytes(std::span(&length, 1)));
+    out_.append(std::as_bytes(std::span(text)));
 }
 
 void SafetensorsWriter::append(std::span<const float> values) {
@@ -80,17 +72,14 @@ void SafetensorsWriter::append(std::span<const float> values) {
         throw Error(concat("safetensors: tensor ", next_, " has ", values.size_bytes(), " bytes, expected ",
                            next_ == tensors_.size() ? 0 : tensors_[next_].bytes()));
     ++next_;
-    out_.write(reinterpret_cast<const char*>(values.data()), std::streamsize(values.size_bytes()));
-    if (!out_) throw UserError(concat(path_.string(), ": writing failed"));
+    out_.append(std::as_bytes(values));
 }
 
 void SafetensorsWriter::finish() {
     if (next_ != tensors_.size())
         throw Error(concat("safetensors: ", next_, " of ", tensors_.size(), " tensors were appended"));
     out_.close();
-    std::error_code failed;
-    if (out_) std::filesystem::rename(temporary_, path_, failed);
-    if (!out_ || failed) throw UserError(concat(path_.string(), ": writing failed"));
+    partial_.commit();
 }
 
 void SafetensorsFile::fail(const std::string& what) const {

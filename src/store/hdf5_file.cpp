@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <hdf5.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -17,6 +18,8 @@ namespace expar {
 namespace {
 
 static_assert(std::is_same_v<hid_t, std::int64_t>, "HDF5 1.10 or newer");
+
+constexpr std::size_t page_bytes = 4096;
 
 // Chunks of whole rows, about a megabyte each, since compression needs chunks.
 void compress(hid_t properties, const Hdf5File::Shape& shape, std::size_t element_bytes, int level) {
@@ -39,6 +42,8 @@ Owned text_type() {
 // Room on the disk behind what a file holds, without changing its size; what errno says, 0 when there is room.
 #ifdef FALLOC_FL_KEEP_SIZE
 int reserve_space(int descriptor, std::size_t begin, std::size_t bytes) {
+    rlimit limit{};  // of what a process may write, which the system forgets here
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < begin + bytes) return EFBIG;
     return fallocate(descriptor, FALLOC_FL_KEEP_SIZE, off_t(begin), off_t(bytes)) == 0 ? 0 : errno;
 }
 #else
@@ -81,7 +86,9 @@ void Hdf5File::fail(const std::string& what) const {
 
 Hdf5File Hdf5File::create(const std::filesystem::path& path) {
     keep_quiet();
-    const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    const Owned access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+    H5Pset_alignment(access, page_bytes, page_bytes);  // so that ranks write no page together
+    const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
     if (file < 0) throw UserError(concat(path.string(), ": cannot be written", last_cause()));
     Hdf5File made(file, path);
     made.reserve(std::size_t{64} << 10);  // what every file has, and its attributes
@@ -124,31 +131,70 @@ void Hdf5File::close() {
     if (reserved_ > 0) std::filesystem::resize_file(path_, std::filesystem::file_size(path_, ignored), ignored);
 }
 
+Hdf5File::Handle Hdf5File::make_dataset(const std::string& name, const Shape& shape, const Number& number,
+                                        Handle layout) {
+    reserve(count_of(shape) * number.bytes + 2 * page_bytes);  // what describes it, and what aligns it
+    const Owned space = make_space(shape);
+    const Owned links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
+    H5Pset_create_intermediate_group(links, 1);
+    const hid_t data = H5Dcreate2(file_, object_path(name).c_str(), number.disk, space, links, layout, H5P_DEFAULT);
+    if (data < 0) fail(concat("cannot make ", name, last_cause()));
+    return data;
+}
+
 void Hdf5File::write_values(const std::string& name, const void* values, std::size_t count, const Shape& shape,
                             const Number& number, int level) {
     if (count != count_of(shape))
         throw Error(concat(path_.string(), ": ", name, " has ", count, " values, its shape ", describe(shape)));
-    reserve(count * number.bytes + (std::size_t{4} << 10));  // and what describes it
-    const Owned space = make_space(shape);
-    const Owned links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
-    H5Pset_create_intermediate_group(links, 1);
     const Owned layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
     if (level > 0 && count > 0 && !shape.empty()) compress(layout, shape, number.bytes, level);
-    const Owned data(H5Dcreate2(file_, object_path(name).c_str(), number.disk, space, links, layout, H5P_DEFAULT),
-                     H5Dclose);
-    if (!data.valid()) fail(concat("cannot make ", name, last_cause()));
+    const Owned data(make_dataset(name, shape, number, layout), H5Dclose);
     if (count > 0 && H5Dwrite(data, number.memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
         fail(concat("writing ", name, " failed", last_cause()));
+}
+
+std::uint64_t Hdf5File::allocate(const std::string& name, const Shape& shape) {
+    if (count_of(shape) == 0) throw Error(concat(path_.string(), ": ", name, " is ", describe(shape)));
+    const Owned layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+    H5Pset_layout(layout, H5D_CONTIGUOUS);
+    H5Pset_alloc_time(layout, H5D_ALLOC_TIME_EARLY);
+    H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER);
+    const Owned data(make_dataset(name, shape, Number::float32(), layout), H5Dclose);
+    const haddr_t offset = H5Dget_offset(data);
+    if (offset == HADDR_UNDEF) fail(concat("no place for ", name, last_cause()));
+    return offset;
 }
 
 void Hdf5File::read_values(const std::string& name, void* values, std::size_t count, const Number& number) const {
     const Shape stored = shape(name);
     if (count_of(stored) != count) fail(concat(name, " is ", describe(stored), ", expected ", count, " values"));
+    if (count > 0) read_numbers(name, number.memory, H5S_ALL, H5S_ALL, values);
+}
+
+void Hdf5File::read_slices(const std::string& name, std::int64_t first, std::span<float> values) const {
+    const Shape stored = shape(name);
+    if (stored.empty() || count_of(stored) == 0) fail(concat(name, " is ", describe(stored), ", which has no slices"));
+    const std::size_t each = count_of(stored) / std::size_t(stored.front());
+    const std::size_t slices = values.size() / each;
+    if (values.size() % each != 0 || first < 0 || std::uint64_t(first) + slices > std::uint64_t(stored.front()))
+        fail(concat(name, " is ", describe(stored), ", expected ", values.size(), " values from slice ", first));
+    if (values.empty()) return;
+    std::vector<hsize_t> begin(stored.size(), 0), size(stored.begin(), stored.end());
+    begin.front() = hsize_t(first);
+    size.front() = slices;
+    const Owned selected = make_space(stored);
+    const Owned memory = make_space({std::int64_t(values.size())});
+    H5Sselect_hyperslab(selected, H5S_SELECT_SET, begin.data(), nullptr, size.data(), nullptr);
+    read_numbers(name, H5T_NATIVE_FLOAT, memory, selected, values.data());
+}
+
+void Hdf5File::read_numbers(const std::string& name, Handle memory_type, Handle memory, Handle stored,
+                            void* values) const {
     const Owned data(H5Dopen2(file_, object_path(name).c_str(), H5P_DEFAULT), H5Dclose);
     const Owned type(H5Dget_type(data), H5Tclose);
     const H5T_class_t kind = H5Tget_class(type);
     if (kind != H5T_FLOAT && kind != H5T_INTEGER) fail(concat(name, " does not hold numbers"));
-    if (count > 0 && H5Dread(data, number.memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+    if (H5Dread(data, memory_type, memory, stored, H5P_DEFAULT, values) < 0)
         fail(concat("reading ", name, " failed", last_cause()));
 }
 

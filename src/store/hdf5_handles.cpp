@@ -1,6 +1,7 @@
 #include "hdf5_handles.hpp"
 
 #include <algorithm>
+#include <string_view>
 #include <vector>
 
 namespace expar {
@@ -18,6 +19,12 @@ std::string last_cause() {
             return 0;
         },
         &cause);
+    // "file write failed: time = …, errno = 28, error message = 'No space left on device', buf = …"
+    constexpr std::string_view system_says = "error message = '";
+    if (const auto at = cause.find(system_says); at != std::string::npos) {
+        cause.erase(0, at + system_says.size());
+        cause.resize(std::min(cause.find('\''), cause.size()));
+    }
     std::ranges::replace(cause, '\n', ' ');
     return cause.empty() ? "" : ": " + cause;
 }

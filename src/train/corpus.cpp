@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "expar/base/random.hpp"
+#include "expar/store/digest.hpp"
 
 namespace expar {
 
@@ -29,6 +30,16 @@ std::int64_t Corpus::bytes_of(int domain) const {
     for (const Window& document : documents_)
         if (document.domain == domain) bytes += std::int64_t(document.text.size());
     return bytes;
+}
+
+std::uint64_t Corpus::hash() const {
+    Hash hash;
+    for (const Domain& domain : domains_) {
+        const std::uint64_t kind[] = {domain.text.size(), domain.whole};
+        hash.add(std::as_bytes(std::span(kind)));
+        hash.add(std::as_bytes(std::span(domain.text)));
+    }
+    return hash.value();
 }
 
 std::vector<Window> Corpus::draw(const BatchDraw& draw) const {

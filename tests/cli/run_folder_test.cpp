@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "expar/base/error.hpp"
+#include "expar/store/partial_file.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace expar::cli {
@@ -33,30 +34,11 @@ TEST_F(RunFolderTest, FindsTheLastCheckpoint) {
     EXPECT_NE(complaint_of<UserError>(find).find("no such run"), std::string::npos);
     std::filesystem::create_directories(run.root);
     EXPECT_NE(complaint_of<UserError>(find).find("holds no checkpoints"), std::string::npos);
-    for (const int step : {50, 999999, 1000000, 7}) write_file(run.checkpoint(step), "");
-    write_file(run.checkpoint(2000000).string() + ".partial", "");
+    for (const int step : {50, 999999, 1000000, 7}) replace_file(run.checkpoint(step), "");
+    replace_file(run.checkpoint(2000000).string() + ".partial", "");
     EXPECT_EQ(find_checkpoint(run.root), run.checkpoint(1000000));
     EXPECT_EQ(run.checkpoint(50).filename(), "step-000050.h5");
     EXPECT_EQ(find_checkpoint(run.checkpoint(50)), run.checkpoint(50));
-}
-
-TEST_F(RunFolderTest, WritesAFileWholeOrNotAtAll) {
-    if (world.rank() != 0) return;
-    const auto file = std::filesystem::path(path) / "new" / "result.json";
-    EXPECT_NO_THROW(expect_writable(file));
-    EXPECT_FALSE(std::filesystem::exists(file));
-    write_file(file, "one");
-    write_file(file, "two");
-    EXPECT_NO_THROW(expect_writable(file));
-    EXPECT_EQ(std::filesystem::file_size(file), 3u);
-    EXPECT_FALSE(std::filesystem::exists(file.string() + ".partial"));
-    for (const auto& impossible : {file / "below", file.parent_path()}) {
-        EXPECT_NE(complaint_of<UserError>([&] { expect_writable(impossible); }), "");
-        EXPECT_NE(complaint_of<UserError>([&] { write_file(impossible, ""); }), "");
-    }
-    EXPECT_NO_THROW(expect_writable("/dev/null"));
-    EXPECT_NO_THROW(write_file("/dev/null", "text"));
-    EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "expar/model/model_options.hpp"
+#include "expar/store/checkpoint.hpp"
 
 namespace expar {
 
@@ -26,8 +27,8 @@ namespace expar {
 [[nodiscard]] std::string byte_tokenizer_config();
 
 /// Writes config.json, model.safetensors, tokenizer.json and tokenizer_config.json into `folder` from a checkpoint's
-/// values, tensor by tensor. Local; throws UserError.
-void export_hugging_face(const std::filesystem::path& checkpoint, const ModelOptions& options, int positions,
+/// values, block by block. Local; throws UserError.
+void export_hugging_face(const CheckpointReader& checkpoint, const ModelOptions& options, int positions,
                          const std::filesystem::path& folder);
 
 }  // namespace expar

@@ -8,6 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "expar/store/partial_file.hpp"
+#include "expar/store/raw_file.hpp"
+
 namespace expar {
 
 /// A tensor of float32 in a safetensors file: a name and a shape.
@@ -24,20 +27,16 @@ class SafetensorsWriter {
 public:
     /// `tensors` in the order in which they will be appended. Throws UserError when the file cannot be written.
     SafetensorsWriter(std::filesystem::path path, std::vector<NamedShape> tensors);
-    ~SafetensorsWriter();
-    SafetensorsWriter(const SafetensorsWriter&) = delete;
-    SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
 
     void append(std::span<const float> values);
     /// Throws Error when tensors are missing, UserError when the disk failed.
     void finish();
 
 private:
-    std::filesystem::path path_;
-    std::filesystem::path temporary_;
     std::vector<NamedShape> tensors_;
     std::size_t next_ = 0;
-    std::ofstream out_;
+    PartialFile partial_;
+    RawFile out_;
 };
 
 /// Reads such files. The header is checked when opened: a size that fits the file, known types, and tensors that lie

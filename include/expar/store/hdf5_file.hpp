@@ -37,10 +37,16 @@ public:
     void write(const std::string& name, std::span<const std::int32_t> values, const Shape& shape,
                Storage storage = {0});
 
+    /// A dataset of float32 whose values others write: side by side in row-major order, from the byte of the file that
+    /// is returned, once the file is closed. A shape without elements is an Error.
+    [[nodiscard]] std::uint64_t allocate(const std::string& name, const Shape& shape);
+
     /// Into `values`, which is as long as the dataset, converting between numbers of other widths.
     void read(const std::string& name, std::span<float> values) const;
     void read(const std::string& name, std::span<double> values) const;
     void read(const std::string& name, std::span<std::int32_t> values) const;
+    /// As many elements [first], [first + 1], … of the first dimension as fill `values`.
+    void read_slices(const std::string& name, std::int64_t first, std::span<float> values) const;
 
     // `object` is a group or dataset; "" is the root.
     void set_attribute(const std::string& object, const std::string& name, const std::string& value);
@@ -66,9 +72,11 @@ private:
     struct Number;                // a type in memory and on disk
     Hdf5File(Handle file, std::filesystem::path path);
     void reserve(std::size_t bytes);
+    [[nodiscard]] Handle make_dataset(const std::string& name, const Shape& shape, const Number& number, Handle layout);
     void write_values(const std::string& name, const void* values, std::size_t count, const Shape& shape,
                       const Number& number, int level);
     void read_values(const std::string& name, void* values, std::size_t count, const Number& number) const;
+    void read_numbers(const std::string& name, Handle memory_type, Handle memory, Handle stored, void* values) const;
     void write_attribute(const std::string& object, const std::string& name, Handle type, const void* value);
     void read_attribute(const std::string& object, const std::string& name, Handle type, void* value) const;
     [[noreturn]] void fail(const std::string& what) const;

@@ -42,6 +42,8 @@ public:
     [[nodiscard]] std::span<const Window> documents() const { return documents_; }  ///< none is empty
     [[nodiscard]] std::int64_t bytes() const;                                       ///< of all documents
     [[nodiscard]] std::int64_t bytes_of(int domain) const;
+    /// The same for the same texts in the same order, cut into documents alike, whatever their files' names.
+    [[nodiscard]] std::uint64_t hash() const;
 
     /// `length` + 1 bytes each, from places that are equally likely among all within a document, so that documents
     /// count by their length. Throws Error when no document is long enough.

@@ -1,0 +1,92 @@
+#include "expar/store/checkpoint_folder.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <string_view>
+
+#include "expar/base/error.hpp"
+#include "expar/store/digest.hpp"
+
+namespace expar {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view prefix = "step-";
+constexpr std::string_view ending = ".h5";
+
+std::optional<int> step_of(std::string_view name) {
+    if (!name.starts_with(prefix) || !name.ends_with(ending)) return std::nullopt;
+    if (name.size() <= prefix.size() + ending.size()) return std::nullopt;
+    name = name.substr(prefix.size(), name.size() - prefix.size() - ending.size());
+    int step = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), step);
+    const bool is_step = error == std::errc() && end == name.data() + name.size() && step >= 0;
+    return is_step && name.front() != '-' ? std::optional(step) : std::nullopt;
+}
+
+std::vector<fs::path> files_of(const fs::path& folder) {
+    std::vector<fs::path> files;
+    std::error_code failed;
+    for (fs::directory_iterator entry(folder, failed), end; !failed && entry != end; entry.increment(failed))
+        files.push_back(entry->path());
+    return files;
+}
+
+void remove_file(const fs::path& path) {
+    std::error_code failed;
+    fs::remove(path, failed);
+    if (failed) throw UserError(concat(path.string(), ": cannot be removed: ", failed.message()));
+}
+
+// Whether an interrupted save may have left it.
+bool is_leftover(const std::string& name) {
+    constexpr std::string_view partial = ".partial", digest = ".digest";
+    std::string_view rest = name;
+    if (!rest.ends_with(partial)) return false;
+    rest.remove_suffix(partial.size());
+    if (rest.ends_with(digest)) rest.remove_suffix(digest.size());
+    return step_of(rest).has_value();
+}
+
+}  // namespace
+
+std::string step_name(int step) {
+    std::string number = std::to_string(step);
+    number.insert(0, std::size_t(std::max(0, 6 - int(number.size()))), '0');
+    return concat(prefix, number);
+}
+
+fs::path checkpoint_path(const fs::path& folder, int step) {
+    return folder / concat(step_name(step), ending);
+}
+
+std::vector<ListedCheckpoint> list_checkpoints(const fs::path& folder) {
+    std::vector<ListedCheckpoint> found;
+    std::error_code ignored;
+    for (const auto& file : files_of(folder))
+        if (const auto step = step_of(file.filename().string()))
+            found.push_back({*step, file, fs::exists(digest_path(file), ignored)});
+    std::ranges::sort(found, {}, [](const auto& entry) { return std::pair(entry.step, entry.path); });
+    return found;
+}
+
+void prune_checkpoints(const fs::path& folder, int keep) {
+    for (const auto& file : files_of(folder))
+        if (is_leftover(file.filename().string())) remove_file(file);
+    if (keep <= 0) return;
+    const auto found = list_checkpoints(folder);
+    auto oldest_kept = found.end();
+    for (int kept = 0; kept < keep;) {
+        if (oldest_kept == found.begin()) return;
+        --oldest_kept;
+        kept += oldest_kept->has_digest;
+    }
+    for (auto entry = found.begin(); entry != oldest_kept; ++entry) {
+        remove_file(digest_path(entry->path));  // first: what is half removed is not complete
+        remove_file(entry->path);
+    }
+}
+
+}  // namespace expar

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <array>
+#include <span>
+
+#include "expar/store/checkpoint.hpp"
+
+namespace expar {
+
+/// The three things that are stored of every tensor, each in a group of its own.
+struct Quantity {
+    const char* group;
+    Rows StoredBlock::*rows;
+};
+inline constexpr std::array<Quantity, 3> quantities = {
+    {{"value", &StoredBlock::value}, {"moment1", &StoredBlock::moment1}, {"moment2", &StoredBlock::moment2}}};
+
+[[nodiscard]] inline std::span<const Quantity> quantities_of(bool moments) {
+    return std::span(quantities).first(moments ? 3 : 1);
+}
+
+[[nodiscard]] inline std::vector<BlockSpec> specs_of(std::span<const StoredBlock> blocks) {
+    std::vector<BlockSpec> specs;
+    for (const StoredBlock& block : blocks) specs.push_back(block.spec);
+    return specs;
+}
+
+/// All of a checkpoint but its tensors: attributes, and the placement as two datasets.
+void write_header(Hdf5File& file, const CheckpointHeader& header);
+/// Throws UserError when `file` is not a checkpoint, or one that no program of ours can have written.
+[[nodiscard]] CheckpointHeader read_header(const Hdf5File& file);
+
+}  // namespace expar

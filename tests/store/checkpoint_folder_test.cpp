@@ -1,0 +1,87 @@
+#include "expar/store/checkpoint_folder.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "expar/store/digest.hpp"
+#include "support/temporary_folder.hpp"
+
+namespace expar {
+namespace {
+
+namespace fs = std::filesystem;
+using testing_support::TemporaryFolder;
+using testing_support::write_text;
+
+class CheckpointFolderTest : public testing::Test {
+protected:
+    void add(int step, bool complete = true) const {
+        write_text(checkpoint_path(path, step), "");
+        if (complete) write_text(digest_path(checkpoint_path(path, step)), "");
+    }
+    [[nodiscard]] std::vector<std::string> names() const {
+        std::vector<std::string> names;
+        for (const auto& entry : fs::directory_iterator(path)) names.push_back(entry.path().filename().string());
+        std::ranges::sort(names);
+        return names;
+    }
+    [[nodiscard]] std::vector<int> steps() const {
+        std::vector<int> steps;
+        for (const auto& found : list_checkpoints(path)) steps.push_back(found.step);
+        return steps;
+    }
+    TemporaryFolder folder;
+    fs::path path = folder / "";
+};
+
+TEST_F(CheckpointFolderTest, NamesAFileByItsStep) {
+    EXPECT_EQ(checkpoint_path("run", 50), "run/step-000050.h5");
+    EXPECT_EQ(step_name(1000000), "step-1000000");
+}
+
+TEST_F(CheckpointFolderTest, ListsByStepAndNothingElse) {
+    for (const int step : {1000000, 50, 999999}) add(step, step != 50);
+    for (const char* name : {"step-000007.h5.partial", "step-000008.h5.set-aside", "step-.h5", "step-+1.h5",
+                             "step--1.h5", "step-9x.h5", "step-99999999999.h5", "other.h5"})
+        write_text(path / name, "");
+    EXPECT_EQ(steps(), (std::vector{50, 999999, 1000000}));
+    const auto found = list_checkpoints(path);
+    EXPECT_FALSE(found[0].has_digest);
+    EXPECT_TRUE(found[2].has_digest);
+    EXPECT_EQ(found[1].path, checkpoint_path(path, 999999));
+    EXPECT_TRUE(list_checkpoints(path / "absent").empty());
+}
+
+TEST_F(CheckpointFolderTest, KeepsTheNewestThatAreComplete) {
+    for (const int step : {10, 20, 30, 40}) add(step, step != 30);
+    prune_checkpoints(path, 0);
+    prune_checkpoints(path, 3);
+    EXPECT_EQ(steps(), (std::vector{10, 20, 30, 40}));
+    prune_checkpoints(path, 4);
+    EXPECT_EQ(steps(), (std::vector{10, 20, 30, 40}));
+    prune_checkpoints(path, 2);  // 30 is newer than the oldest that is kept: it will be named when it is asked for
+    EXPECT_EQ(steps(), (std::vector{20, 30, 40}));
+    prune_checkpoints(path, 1);
+    EXPECT_EQ(names(), (std::vector<std::string>{"step-000040.h5", "step-000040.h5.digest"}));
+}
+
+TEST_F(CheckpointFolderTest, KeepsAllWhenNoneIsComplete) {
+    for (const int step : {10, 20}) add(step, false);
+    prune_checkpoints(path, 1);
+    EXPECT_EQ(steps(), (std::vector{10, 20}));
+}
+
+TEST_F(CheckpointFolderTest, RemovesWhatAnInterruptedSaveLeft) {
+    add(10);
+    const std::vector<std::string> mine = {"notes.partial", "step-000010.h5", "step-000010.h5.digest",
+                                           "step-x.h5.partial"};
+    for (const auto& name :
+         {"step-000020.h5.partial", "step-000020.h5.digest.partial", "notes.partial", "step-x.h5.partial"})
+        write_text(path / name, "");
+    prune_checkpoints(path, 0);
+    EXPECT_EQ(names(), mine);
+}
+
+}  // namespace
+}  // namespace expar
