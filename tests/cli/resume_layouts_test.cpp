@@ -65,8 +65,10 @@ protected:
         return losses;
     }
     void save(Trainer& trainer, const Communicator& ranks) const {
-        const CheckpointHeader header{
-            .step = trainer.steps_done(), .placement = trainer.placement(), .has_moments = true};
+        CheckpointHeader header;
+        header.step = trainer.steps_done();
+        header.placement = trainer.placement();
+        header.has_moments = true;
         save_checkpoint(path, header, blocks_of(trainer), ranks);
     }
     void load(Trainer& trainer, const Communicator& ranks) const {
