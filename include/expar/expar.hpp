@@ -45,6 +45,7 @@
 #include "expar/moe/placement.hpp"            // which member hosts which expert
 #include "expar/moe/router.hpp"               // score, perturb, select, weigh, drop
 #include "expar/moe/routing.hpp"              // who chose which experts
+#include "expar/observe/phase_clock.hpp"      // where the time goes
 #include "expar/store/checkpoint.hpp"         // a model on disk
 #include "expar/store/golden.hpp"             // what another implementation computed
 #include "expar/store/hdf5_file.hpp"          // the wrapper of HDF5

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
-#include <nlohmann/json.hpp>
 #include <numbers>
 #include <utility>
 
@@ -52,43 +52,6 @@ std::string with_commas(std::int64_t number) {
     std::string digits = std::to_string(number);
     for (int at = int(digits.size()) - 3; at > (number < 0 ? 1 : 0); at -= 3) digits.insert(std::size_t(at), 1, ',');
     return digits;
-}
-
-MetricsFile::MetricsFile(const std::filesystem::path& path, int earlier_steps) : path_(path) {
-    std::string kept;
-    std::ifstream before(path_);
-    for (std::string line; std::getline(before, line) && !before.eof(); kept += line + '\n') {
-        const auto json = nlohmann::json::parse(line, nullptr, false);  // a killed run may leave half a line
-        if (!json.is_object() || json.value("step", earlier_steps + 1) > earlier_steps) break;
-    }
-    replace_file(path_, kept);
-    out_.open(path_, std::ios::app);
-    if (!out_) throw UserError(concat(path_.string(), ": cannot be written"));
-}
-
-void MetricsFile::write(const StepReport& report) {
-    nlohmann::ordered_json line;
-    line["step"] = report.step;
-    line["loss"] = report.loss;
-    line["bits_per_byte"] = bits_of(report.loss);
-    line["balance_loss"] = report.balance_loss;
-    line["z_loss"] = report.z_loss;
-    line["objective"] = report.objective;
-    line["learning_rate"] = report.learning_rate;
-    line["gradient_norm"] = report.norm.total();
-    line["gradient_norm_dense"] = report.norm.dense;
-    line["gradient_norm_router"] = report.norm.router;
-    line["gradient_norm_experts"] = report.norm.experts;
-    line["clip_factor"] = report.clip_factor;
-    line["tokens"] = report.tokens;
-    line["tokens_per_second"] = double(report.tokens) / report.seconds;
-    line["communication_share"] = report.communication_share;
-    line["load_max_over_mean"] = report.load_max_over_mean;
-    line["dropped"] = report.dropped;
-    line["choices"] = report.choices;
-    line["seconds"] = report.seconds;
-    out_ << line.dump() << std::endl;
-    if (!out_) throw UserError(concat(path_.string(), ": writing failed"));
 }
 
 bool output_is_terminal() {

@@ -1,8 +1,6 @@
 #pragma once
 
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "expar/train/trainer.hpp"
@@ -12,18 +10,6 @@ namespace expar::cli {
 [[nodiscard]] double bits_of(double nats);
 /// "1,234,567"
 [[nodiscard]] std::string with_commas(std::int64_t number);
-
-/// A line per step of metrics.jsonl, written out at once so that others can follow. Lives on rank 0.
-class MetricsFile {
-public:
-    /// Keeps the lines that a file of that name has up to step `earlier_steps`.
-    explicit MetricsFile(const std::filesystem::path& path, int earlier_steps = 0);
-    void write(const StepReport& report);  ///< throws UserError when the disk is full
-
-private:
-    std::filesystem::path path_;
-    std::ofstream out_;
-};
 
 /// How long what is left will take, from how long the last steps took: each counts 2 %, and while there are few, all
 /// the same.

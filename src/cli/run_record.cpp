@@ -4,9 +4,9 @@
 
 namespace expar::cli {
 
-RunRecord::RunRecord(const RunConfig& config, const RunFolder& folder, const EarlierSteps& earlier,
+RunRecord::RunRecord(const RunConfig& config, const RunFolder& folder, const EarlierSteps& earlier, PhaseClock& clock,
                      const Communicator& world)
-    : world_(world), folder_(folder), tokens_(earlier.tokens), seconds_(earlier.seconds) {
+    : world_(world), folder_(folder), clock_(clock), tokens_(earlier.tokens), seconds_(earlier.seconds) {
     judge_on_root(world_, [&] {
         metrics_.emplace(folder_.metrics(), earlier.step);
         progress_.emplace(config.train.steps, config.run.log_every);
@@ -20,6 +20,7 @@ void RunRecord::begin_step(int step) {
 }
 
 void RunRecord::end_step(const StepReport& report) {
+    const Span span(&clock_, Phase::record);
     tokens_ += report.tokens;
     seconds_ += report.seconds;
     judge_on_root(world_, [&] {
@@ -27,6 +28,8 @@ void RunRecord::end_step(const StepReport& report) {
         progress_->show(report);
     });
 }
+
+void RunRecord::flush() {}
 
 void RunRecord::finish() {
     if (progress_) progress_->finish();

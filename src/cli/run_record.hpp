@@ -6,6 +6,7 @@
 
 #include "batch_recorder.hpp"
 #include "fields.hpp"
+#include "metrics_file.hpp"
 #include "progress.hpp"
 #include "run_folder.hpp"
 
@@ -22,23 +23,28 @@ struct EarlierSteps {
 /// is collective; rank 0 writes.
 class RunRecord {
 public:
-    /// What the files hold of steps behind the earlier ones is cut off.
-    RunRecord(const RunConfig& config, const RunFolder& folder, const EarlierSteps& earlier, const Communicator& world);
+    /// What the files hold of steps behind the earlier ones is cut off. `clock` is the trainer's.
+    RunRecord(const RunConfig& config, const RunFolder& folder, const EarlierSteps& earlier, PhaseClock& clock,
+              const Communicator& world);
 
+    /// Before its batch is drawn.
     void begin_step(int step);
     /// What the trainer is to tell during a step; null when nothing more is asked for.
     [[nodiscard]] StepObserver* observer() { return batches_ ? &*batches_ : nullptr; }
     void end_step(const StepReport& report);
+    /// Before a checkpoint, so that the files reach as far as it does.
+    void flush();
     void finish();
 
-    [[nodiscard]] std::int64_t tokens() const { return tokens_; }  ///< of all steps
-    [[nodiscard]] double seconds() const { return seconds_; }      ///< of all steps, of the slowest rank
+    [[nodiscard]] std::int64_t tokens() const { return tokens_; }  ///< of all steps, the earlier ones too
+    [[nodiscard]] double seconds() const { return seconds_; }      ///< likewise, of the slowest rank
     [[nodiscard]] std::vector<std::filesystem::path> files() const;
 
 private:
     const Communicator& world_;
     RunFolder folder_;
     std::filesystem::path batches_path_;
+    PhaseClock& clock_;
     std::optional<MetricsFile> metrics_;    // on rank 0
     std::optional<Progress> progress_;      // on rank 0
     std::optional<BatchRecorder> batches_;  // when asked for

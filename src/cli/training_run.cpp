@@ -84,7 +84,7 @@ TrainingRun::TrainingRun(RunConfig config, const ResumePoint* from, const Commun
         judge_on_root(world_, [&] { set_aside_newer(folder_, saved_step_); });
     }
     judge_on_root(world_, [&] { replace_file(folder_.config(), to_toml(config_)); });
-    record_.emplace(config_, folder_, earlier_steps(from), world_);
+    record_.emplace(config_, folder_, earlier_steps(from), trainer_->clock(), world_);
 }
 
 void TrainingRun::expect_same_text(const CheckpointHeader& header) const {
@@ -155,6 +155,8 @@ void TrainingRun::warn(const Topology& machine) const {
 void TrainingRun::save() {
     const int step = trainer_->steps_done();
     if (step == saved_step_) return;
+    record_->flush();
+    const Span span(&trainer_->clock(), Phase::checkpoint);
     const CheckpointHeader header{.config = to_toml(config_),
                                   .step = step,
                                   .seed = config_.train.seed,
@@ -178,8 +180,11 @@ void TrainingRun::step() {
                          .step = trainer_->steps_done() + 1,
                          .sequences = options.batch,
                          .length = options.sequence};
-    const auto shares = draw_step(corpus_, draw, options.accumulation, world_);
     record_->begin_step(draw.step);
+    const auto shares = [&] {
+        const Span span(&trainer_->clock(), Phase::data);
+        return draw_step(corpus_, draw, options.accumulation, world_);
+    }();
     record_->end_step(trainer_->step(shares, record_->observer()));
 }
 
@@ -195,8 +200,8 @@ void TrainingRun::train() {
         step();
         if (options.checkpoint_every > 0 && trainer_->steps_done() % options.checkpoint_every == 0) save();
     }
-    record_->finish();
     save();
+    record_->finish();
 }
 
 std::vector<TextLoss> TrainingRun::validate() {

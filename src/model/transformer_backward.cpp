@@ -26,21 +26,25 @@ Matrix Transformer::backward(const MicroBatch& batch, TransformerState& state, c
     if (const std::size_t expected = state.statistics().size(); routers != expected)
         throw Error(concat("transformer: ", routers, " gradients of routers, expected ", expected));
 
+    Span span(clock_, Phase::head_backward);
     device_.loss().backward(state.logits, batch.targets, state.log_sum_exp, scales.loss, state.logits,
                             device_.stream());
     Matrix d = score_vocabulary_backward(state, state.logits);
     if (head_ != embedding_) ready(*head_);
     ready(*norm_);
     for (std::size_t l = layers_.size(); l-- > 0;) {
+        span.next(Phase::norm_backward, int(l));
         const Layer& layer = *layers_[l];
         const LayerState& layer_state = state.layers[l];
         layer.feed_forward_backward(layer_state, d, layer.moe ? scales.routers[--routers] : RouterGradient{});
         for (ParameterBlock* block : std::views::reverse(layer.feed_forward_blocks)) ready(*block);
+        span.next(Phase::attention_backward);
         Matrix d_x(device_, dtype_, d.rows(), d.cols());
         layer.attention.backward(batch, layer_state.x, layer_state.attention, d, d_x);
         ready(layer.attention_block);
         d = std::move(d_x);
     }
+    span.next(Phase::embed_backward, -1);
     device_.rows().scatter_add(d, batch.tokens, embedding_->gradient(0), device_.stream());
     ready(*embedding_);
     return d;

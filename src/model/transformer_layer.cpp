@@ -19,6 +19,8 @@ std::vector<ParameterBlock*> all_but_first(std::vector<ParameterBlock*> blocks) 
 Transformer::Layer::Layer(const ModelOptions& options, int layer, CombineOrder order, const MoeRuntime& runtime,
                           const Parameters& parameters)
     : device(*runtime.device),
+      clock(runtime.clock),
+      index(layer),
       norm_epsilon(options.norm_epsilon),
       attention_block(*parameters.of_layer(layer).front()),
       norm_tensor(int(attention_block.spec().tensors.size()) - 1),
@@ -42,6 +44,7 @@ Matrix Transformer::Layer::feed_forward(LayerState& state, const TokenScope& sco
         y = std::move(forward.y);
         state.moe = std::move(forward.state);
     } else {
+        const Span inner(clock, Phase::dense, index);
         y = Matrix(device, x.dtype(), x.rows(), x.cols());
         state.dense = dense->forward(state.normed, std::array{0, x.rows()}, y);
     }
@@ -54,6 +57,7 @@ void Transformer::Layer::feed_forward_backward(const LayerState& state, Rows d, 
     if (moe) {
         d_normed = moe->backward(state.normed, *state.moe, d, gradient);
     } else {
+        const Span inner(clock, Phase::dense_backward, index);
         d_normed = Matrix(device, d.dtype(), d.rows(), d.cols());
         dense->backward(state.normed, std::array{0, d.rows()}, *state.dense, d, d_normed);
     }
