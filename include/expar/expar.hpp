@@ -47,8 +47,12 @@
 #include "expar/moe/routing.hpp"              // who chose which experts
 #include "expar/observe/phase_clock.hpp"      // where the time goes
 #include "expar/store/checkpoint.hpp"         // a model on disk
+#include "expar/store/checkpoint_folder.hpp"  // those of a run
+#include "expar/store/digest.hpp"             // what a file must be, to be read
 #include "expar/store/golden.hpp"             // what another implementation computed
 #include "expar/store/hdf5_file.hpp"          // the wrapper of HDF5
+#include "expar/store/partial_file.hpp"       // a file that appears whole or not at all
+#include "expar/store/raw_file.hpp"           // bytes at offsets
 #include "expar/train/clip.hpp"               // the norm of the gradient
 #include "expar/train/corpus.hpp"             // text by domain
 #include "expar/train/gradient_reducer.hpp"   // sums of gradients during backward

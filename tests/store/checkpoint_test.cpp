@@ -141,8 +141,8 @@ protected:
     // What all ranks say, and nothing that a new file would leave.
     [[nodiscard]] std::string complaint_of_save() const {
         const auto complaint = complaint_of<UserError>([&] { save(2); });
-        EXPECT_FALSE(std::filesystem::exists(path.string() + ".partial"));
         EXPECT_EQ(complaint, world.broadcast(complaint, 0));
+        EXPECT_FALSE(std::filesystem::exists(path.string() + ".partial"));
         return complaint;
     }
     [[nodiscard]] std::string complaint_of_load() const {
@@ -342,6 +342,7 @@ TEST_F(CheckpointTest, RefusesEveryFlippedByteOfItsDigest) {
 TEST_F(CheckpointTest, NeverShowsHdf5WhatItsDigestDoesNotVouchFor) {
     save(1);
     const auto bytes = std::filesystem::file_size(path);
+    world.barrier();
     for (const auto other : {bytes - 1, bytes + 1, std::uintmax_t{0}}) {
         if (world.rank() == 0) std::filesystem::resize_file(path, other);
         world.barrier();
