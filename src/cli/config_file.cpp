@@ -3,12 +3,11 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <optional>
 
 #include "expar/base/error.hpp"
+#include "expar/base/read_file.hpp"
 
 namespace expar::cli {
 namespace {
@@ -88,6 +87,50 @@ std::string text_of(RunConfig config, bool whole) {
     return text;
 }
 
+constexpr std::size_t most_bytes = std::size_t{1} << 20;
+
+// Where the strings and comments of TOML end, so that what stands in them is not taken for structure.
+std::size_t end_of_quoted(std::string_view text, std::size_t begin) {
+    const char quote = text[begin];
+    const bool many_lines = text.substr(begin, 3) == std::string(3, quote);
+    const std::string end = many_lines ? std::string(3, quote) : std::string(1, quote);
+    for (std::size_t at = begin + end.size(); at < text.size(); ++at) {
+        if (quote == '"' && text[at] == '\\')
+            ++at;
+        else if (text.substr(at).starts_with(end)) {
+            at += end.size() - 1;
+            for (int more = 0; many_lines && more < 2 && text.substr(at + 1, 1) == end.substr(0, 1); ++more) ++at;
+            return at;
+        } else if (!many_lines && text[at] == '\n')
+            return at - 1;
+    }
+    return text.size();
+}
+
+// toml++ parses and destroys tables by recursion, a dotted key being as many tables as it has dots. No key of ours has
+// a dot and no value more than a list, so that what is deeper is refused before its parser sees it.
+void expect_flat(std::string_view text, std::string_view source) {
+    constexpr int deepest = 8;
+    int line = 1, dots = 0, brackets = 0;
+    for (std::size_t at = 0; at < text.size(); ++at) {
+        const char c = text[at];
+        if (c == '"' || c == '\'') {
+            const std::size_t end = end_of_quoted(text, at);
+            line += int(std::ranges::count(text.substr(at, end - at), '\n'));
+            at = end;
+            continue;
+        }
+        if (c == '#') at = std::min(text.size(), text.find('\n', at)) - 1;
+        if (c == '[' || c == '{') ++brackets;
+        if (c == ']' || c == '}') brackets = std::max(0, brackets - 1);
+        dots = c == '.' ? dots + 1 : c == '=' || c == ',' || c == '\n' ? 0 : dots;
+        if (dots > deepest || brackets > deepest)
+            throw UserError(
+                concat(source, ":", line, ": tables or lists in one another, more than ", deepest, " deep"));
+        line += c == '\n';
+    }
+}
+
 }  // namespace
 
 std::string to_toml(const RunConfig& config) {
@@ -99,6 +142,9 @@ std::string to_full_toml(const RunConfig& config) {
 }
 
 void apply_toml(std::string_view text, std::string_view source, RunConfig& config) {
+    if (text.size() > most_bytes)
+        throw UserError(concat(source, ": has ", text.size(), " bytes, expected at most ", most_bytes));
+    expect_flat(text, source);
     toml::table table;
     try {
         table = toml::parse(text);
@@ -119,10 +165,7 @@ void apply_toml(std::string_view text, std::string_view source, RunConfig& confi
 }
 
 void apply_config_file(const std::filesystem::path& path, RunConfig& config) {
-    std::ifstream file(path, std::ios::binary);
-    if (!file || std::filesystem::is_directory(path)) throw UserError(concat(path.string(), ": cannot be read"));
-    const std::string text(std::istreambuf_iterator<char>(file), {});
-    apply_toml(text, path.string(), config);
+    apply_toml(read_file(path, most_bytes), path.string(), config);
 }
 
 }  // namespace expar::cli

@@ -15,6 +15,8 @@ struct TextLoss {
     std::int64_t bytes = 0;   ///< of the text
     std::int64_t tokens = 0;  ///< predicted ones
     double loss_sum = 0;      ///< nats
+    /// Choices of each expert, before capacity.   [layers with experts][E]
+    std::vector<std::vector<std::int64_t>> expert_loads = {};
 
     [[nodiscard]] double loss() const { return tokens > 0 ? loss_sum / double(tokens) : 0; }
     [[nodiscard]] double bits_per_byte() const;

@@ -196,6 +196,8 @@ std::vector<Field> fields_of(RunOptions& o) {
         {"validate", &o.validate, "at the end, measure bits per byte on a prepared folder's held-out text", stretch},
         {"log_every", &o.log_every, "steps between lines in a log", stretch},
         {"record_batches", &o.record_batches, "write tokens and choices of every step to batches.h5", command},
+        {"timeline_steps", &o.timeline_steps, "first:last of the steps that timeline.json shows; empty: none", command},
+        {"prometheus", &o.prometheus, "file that shows the last step in Prometheus' format; empty: none", command},
     };
 }
 
@@ -204,6 +206,8 @@ std::vector<FieldGroup> field_groups(RunConfig& config) {
 }
 
 std::string suggestion(std::string_view unknown, const std::vector<std::string>& known) {
+    constexpr std::size_t longest = 100;  // what is longer than any name needs no look at each
+    if (unknown.size() > longest) return "";
     const auto near = std::ranges::min_element(
         known, {}, [unknown](const std::string& name) { return edit_distance(unknown, name); });
     if (near == known.end() || edit_distance(unknown, *near) > 2) return "";

@@ -13,6 +13,8 @@ struct RunFolder {
 
     [[nodiscard]] std::filesystem::path config() const { return root / "config.toml"; }
     [[nodiscard]] std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
+    [[nodiscard]] std::filesystem::path routing() const { return root / "routing.h5"; }
+    [[nodiscard]] std::filesystem::path timeline() const { return root / "timeline.json"; }
     [[nodiscard]] std::filesystem::path summary() const { return root / "summary.json"; }
     /// batches.h5; when the run goes on after step 40, batches-from-000041.h5
     [[nodiscard]] std::filesystem::path batches(int earlier_steps = 0) const;

@@ -8,7 +8,10 @@
 #include "fields.hpp"
 #include "metrics_file.hpp"
 #include "progress.hpp"
+#include "prometheus_file.hpp"
+#include "routing_file.hpp"
 #include "run_folder.hpp"
+#include "timeline_recorder.hpp"
 
 namespace expar::cli {
 
@@ -23,7 +26,7 @@ struct EarlierSteps {
 /// is collective; rank 0 writes.
 class RunRecord {
 public:
-    /// What the files hold of steps behind the earlier ones is cut off. `clock` is the trainer's.
+    /// What the files hold of steps behind the earlier ones is cut off. `clock` is the trainer's and must outlive this.
     RunRecord(const RunConfig& config, const RunFolder& folder, const EarlierSteps& earlier, PhaseClock& clock,
               const Communicator& world);
 
@@ -45,9 +48,12 @@ private:
     RunFolder folder_;
     std::filesystem::path batches_path_;
     PhaseClock& clock_;
-    std::optional<MetricsFile> metrics_;    // on rank 0
-    std::optional<Progress> progress_;      // on rank 0
-    std::optional<BatchRecorder> batches_;  // when asked for
+    std::optional<MetricsFile> metrics_;        // on rank 0
+    std::optional<RoutingFile> routing_;        // on rank 0, of a model with experts
+    std::optional<Progress> progress_;          // on rank 0
+    std::optional<PrometheusFile> prometheus_;  // on rank 0, when asked for
+    std::optional<BatchRecorder> batches_;      // when asked for
+    std::optional<TimelineRecorder> timeline_;  // when asked for
     std::int64_t tokens_;
     double seconds_;
 };

@@ -20,6 +20,7 @@ RunConfig settled(RunConfig config, int ranks) {
     if (config.train.schedule_steps == 0) config.train.schedule_steps = config.train.steps;
     if (config.run.log_every < 1) throw UserError(concat("log_every: ", config.run.log_every, ", expected at least 1"));
     if (config.run.keep < 0) throw UserError(concat("keep: ", config.run.keep, ", expected at least 0 checkpoints"));
+    if (!config.run.timeline_steps.empty()) (void)step_range(config.run.timeline_steps);
     return config;
 }
 

@@ -228,8 +228,10 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
     summary["stopped_by"] = stopped_by_.empty() ? Json() : Json(stopped_by_);
     summary["validation"] = Json::array();
     for (const auto& domain : validation)
-        summary["validation"].push_back(
-            {{"domain", domain.domain}, {"bytes", domain.bytes}, {"bits_per_byte", domain.bits_per_byte()}});
+        summary["validation"].push_back({{"domain", domain.domain},
+                                         {"bytes", domain.bytes},
+                                         {"bits_per_byte", domain.bits_per_byte()},
+                                         {"expert_loads", domain.expert_loads}});
     summary["files"] = Json::array();
     std::vector<std::filesystem::path> files = record_->files();
     files.insert(files.begin(), folder_.config());

@@ -35,6 +35,22 @@ std::optional<std::uint64_t> bytes_of(const std::vector<std::int64_t>& shape, st
     return bytes;
 }
 
+// Whether lists and objects lie in one another deeper than a header needs; what stands in strings does not count.
+bool is_deep(std::string_view json) {
+    constexpr int deepest = 3;
+    int depth = 0;
+    bool quoted = false;
+    for (std::size_t at = 0; at < json.size(); ++at) {
+        const char c = json[at];
+        if (c == '"') quoted = !quoted;
+        if (quoted && c == '\\') ++at;
+        if (quoted) continue;
+        if ((c == '[' || c == '{') && ++depth > deepest) return true;
+        if (c == ']' || c == '}') --depth;
+    }
+    return false;
+}
+
 SafetensorsFile::Tensor tensor_of(const nlohmann::json& entry) {
     SafetensorsFile::Tensor tensor;
     tensor.dtype = entry.at("dtype").get<std::string>();
@@ -98,6 +114,7 @@ SafetensorsFile::SafetensorsFile(std::filesystem::path path) : path_(std::move(p
     in_.read(text.data(), std::streamsize(text.size()));
     data_start_ = sizeof header_bytes + header_bytes;
 
+    if (is_deep(text)) fail("not a safetensors file (its header has lists in lists)");
     const auto header = nlohmann::json::parse(text, nullptr, false);
     if (!header.is_object()) fail("not a safetensors file (its header is not a JSON object)");
     for (const auto& [name, entry] : header.items()) {

@@ -68,7 +68,7 @@ TransformerState Transformer::forward(const MicroBatch& batch, const TokenScope&
         layer_state.x = std::move(x);
         layer_state.after_attention = Matrix(device_, dtype_, batch.token_count(), options_.hidden);
         layer_state.attention = layer->attention.forward(batch, layer_state.x, layer_state.after_attention);
-        span.next(Phase::norm);
+        span.end();
         x = layer->feed_forward(layer_state, scope, training);
     }
     state.x = std::move(x);

@@ -33,11 +33,13 @@ Transformer::Layer::Layer(const ModelOptions& options, int layer, CombineOrder o
 }
 
 Matrix Transformer::Layer::feed_forward(LayerState& state, const TokenScope& scope, bool training) const {
+    Span span(clock, Phase::norm, index);
     const Matrix& x = state.after_attention;
     state.normed = Matrix(device, x.dtype(), x.rows(), x.cols());
     state.inverse_rms = Matrix(device, x.dtype(), x.rows(), 1);
     device.norm().forward(x, attention_block.value(norm_tensor), norm_epsilon, state.normed, state.inverse_rms,
                           device.stream());
+    span.end();
     Matrix y;
     if (moe) {
         auto forward = moe->forward(state.normed, scope, training);
@@ -48,6 +50,7 @@ Matrix Transformer::Layer::feed_forward(LayerState& state, const TokenScope& sco
         y = Matrix(device, x.dtype(), x.rows(), x.cols());
         state.dense = dense->forward(state.normed, std::array{0, x.rows()}, y);
     }
+    const Span residual(clock, Phase::norm, index);
     device.rows().add(x, y, device.stream());
     return y;
 }
@@ -61,6 +64,7 @@ void Transformer::Layer::feed_forward_backward(const LayerState& state, Rows d, 
         d_normed = Matrix(device, d.dtype(), d.rows(), d.cols());
         dense->backward(state.normed, std::array{0, d.rows()}, *state.dense, d, d_normed);
     }
+    const Span span(clock, Phase::norm_backward, index);
     device.norm().backward({state.after_attention, attention_block.value(norm_tensor), state.inverse_rms}, d_normed, d,
                            Write::add, attention_block.gradient(norm_tensor), device.stream());
 }

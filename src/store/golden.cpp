@@ -7,6 +7,7 @@
 #include "expar/base/error.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/store/hdf5_file.hpp"
+#include "expar/store/isolated.hpp"
 
 namespace expar {
 namespace {
@@ -100,6 +101,24 @@ void read_choices(const Hdf5File& file, GoldenBlock& block) {
                                    block.choices[i], " of ", block.experts));
 }
 
+// A golden file has no digest of ours, so this runs where a crash of HDF5 ends nothing else.
+GoldenBlock read_file(const std::filesystem::path& path) {
+    const Hdf5File file = Hdf5File::open(path);
+    if (!file.has_attribute("", "format") || file.text_attribute("", "format") != golden_format)
+        throw UserError(
+            concat(path.string(), ": not a golden file (its attribute 'format' is not '", golden_format, "')"));
+    GoldenBlock block;
+    read_shape(file, block);
+    read_choices(file, block);
+    if (file.shape("balance_loss") != Hdf5File::Shape{1})
+        throw UserError(
+            concat(path.string(), ": balance_loss is ", describe(file.shape("balance_loss")), ", expected [1]"));
+    file.read("balance_loss", std::span(&block.balance_loss, 1));
+    (void)read_tensor(file, {"router.weight", block.experts, block.hidden});  // before a list of so many experts
+    for (const auto& wanted : wanted_tensors(block)) block.tensors.emplace(wanted.name, read_tensor(file, wanted));
+    return block;
+}
+
 // Field by field in one fixed order, as bytes: what travels from rank 0 to the others, which all run this program.
 class Packer {
 public:
@@ -119,7 +138,9 @@ class Unpacker {
 public:
     explicit Unpacker(const std::string& bytes) : bytes_(bytes) {}
     std::string text() {
-        std::string value(size(), '\0');
+        const std::uint64_t length = size();
+        expect(length);
+        std::string value(length, '\0');
         raw(value.data(), value.size());
         return value;
     }
@@ -129,8 +150,14 @@ public:
         return value;
     }
     void raw(void* out, std::size_t size) {
+        expect(size);
         bytes_.copy(static_cast<char*>(out), size, at_);
         at_ += size;
+    }
+
+    // Before so much is allocated: the bytes come from a process that a damaged file may have led astray.
+    void expect(std::size_t size) const {
+        if (size > bytes_.size() - at_) throw UserError("golden file: its reader gave back too little");
     }
 
 private:
@@ -158,11 +185,14 @@ GoldenBlock unpacked(const std::string& bytes) {
     for (const auto field : text_fields) block.*field = in.text();
     for (const auto field : integer_fields) block.*field = int(in.size());
     block.seed = std::int64_t(in.size());
+    in.expect(std::size_t(block.experts));
+    in.expect(std::size_t(block.tokens) * block.top_k * sizeof(int));
     block.choices.resize(std::size_t(block.tokens) * block.top_k);
     in.raw(block.choices.data(), block.choices.size() * sizeof(int));
     in.raw(&block.balance_loss, sizeof(double));
     for (const auto& wanted : wanted_tensors(block)) {
         GoldenTensor tensor{wanted.rows, wanted.cols, {}};
+        in.expect(std::size_t(wanted.rows) * wanted.cols * sizeof(double));
         tensor.values.resize(std::size_t(wanted.rows) * wanted.cols);
         in.raw(tensor.values.data(), tensor.values.size() * sizeof(double));
         block.tensors.emplace(wanted.name, std::move(tensor));
@@ -185,16 +215,8 @@ std::vector<std::string> GoldenBlock::weight_names() const {
 }
 
 GoldenBlock read_golden(const std::filesystem::path& path) {
-    const Hdf5File file = Hdf5File::open(path);
-    if (!file.has_attribute("", "format") || file.text_attribute("", "format") != golden_format)
-        throw UserError(
-            concat(path.string(), ": not a golden file (its attribute 'format' is not '", golden_format, "')"));
-    GoldenBlock block;
-    read_shape(file, block);
-    read_choices(file, block);
-    file.read("balance_loss", std::span(&block.balance_loss, 1));
-    for (const auto& wanted : wanted_tensors(block)) block.tensors.emplace(wanted.name, read_tensor(file, wanted));
-    return block;
+    const std::string bytes = isolated(path, limits_for(path), [&path] { return packed(read_file(path)); });
+    return unpacked(bytes);
 }
 
 GoldenBlock read_golden(const std::filesystem::path& path, const Communicator& world) {

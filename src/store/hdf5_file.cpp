@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <numeric>
 #include <type_traits>
 #include <utility>
@@ -33,13 +34,6 @@ void compress(hid_t properties, const Hdf5File::Shape& shape, std::size_t elemen
     H5Pset_deflate(properties, unsigned(level));
 }
 
-Owned text_type() {
-    const hid_t type = H5Tcopy(H5T_C_S1);
-    H5Tset_size(type, H5T_VARIABLE);
-    H5Tset_cset(type, H5T_CSET_UTF8);
-    return {type, H5Tclose};
-}
-
 // Room on the disk behind what a file holds, without changing its size; what errno says, 0 when there is room.
 #ifdef FALLOC_FL_KEEP_SIZE
 int reserve_space(int descriptor, std::size_t begin, std::size_t bytes) {
@@ -52,6 +46,17 @@ int reserve_space(int, std::size_t, std::size_t) {
     return ENOTSUP;
 }
 #endif
+
+// The most elements that a dataset can have in a file of this size: deflate, which only chunks can have, makes nothing
+// smaller than a 1032nd.
+double most_elements(hid_t file, hid_t data) {
+    hsize_t file_bytes = 0;
+    H5Fget_filesize(file, &file_bytes);
+    const Owned type(H5Dget_type(data), H5Tclose);
+    const Owned properties(H5Dget_create_plist(data), H5Pclose);
+    const bool filtered = H5Pget_layout(properties) == H5D_CHUNKED && H5Pget_nfilters(properties) > 0;
+    return double(file_bytes) * (filtered ? 1032 : 1) / double(std::max<std::size_t>(1, H5Tget_size(type)));
+}
 
 }  // namespace
 
@@ -125,7 +130,9 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path) {
     const htri_t is_hdf5 = H5Fis_hdf5(path.c_str());
     if (is_hdf5 < 0) throw UserError(concat(path.string(), ": cannot be read", last_cause()));
     if (is_hdf5 == 0) throw UserError(concat(path.string(), ": not an HDF5 file"));
-    const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+    hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+    // One that is being written beside readers, or whose writer was killed.
+    if (file < 0) file = H5Fopen(path.c_str(), H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, H5P_DEFAULT);
     if (file < 0) throw UserError(concat(path.string(), ": a damaged HDF5 file", last_cause()));
     return {file, path};
 }
@@ -254,7 +261,10 @@ Hdf5File::Shape Hdf5File::shape(const std::string& name) const {
     const Owned space(H5Dget_space(data), H5Sclose);
     std::vector<hsize_t> sizes(std::size_t(std::max(0, H5Sget_simple_extent_ndims(space))));
     H5Sget_simple_extent_dims(space, sizes.data(), nullptr);
-    return {sizes.begin(), sizes.end()};
+    const Shape found(sizes.begin(), sizes.end());
+    const double elements = std::accumulate(sizes.begin(), sizes.end(), 1.0, std::multiplies<>());
+    if (elements > most_elements(file_, data)) fail(concat(name, " is ", describe(found), ", more than fits the file"));
+    return found;
 }
 
 void Hdf5File::write_attribute(const std::string& object, const std::string& name, Handle type, const void* value) {

@@ -2,11 +2,10 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <utility>
 
+#include "expar/base/read_file.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/train/corpus.hpp"
 
@@ -15,15 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string read_file(const fs::path& path) {
-    errno = 0;
-    std::ifstream file(path, std::ios::binary);
-    std::string text;
-    if (file) text.assign(std::istreambuf_iterator<char>(file), {});
-    if (!file.is_open() || file.bad())
-        throw UserError(concat("text ", path.string(), ": cannot be read: ", std::strerror(errno)));
-    return text;
-}
+constexpr std::size_t most_bytes = std::numeric_limits<int>::max();  // of a file
 
 // The files of FOLDER/train or FOLDER/validation, by name.
 std::vector<fs::path> files_of(const fs::path& folder, Split split) {
@@ -45,7 +36,9 @@ std::string unused_name(const std::string& stem, const std::vector<Corpus::Domai
     return name;
 }
 
-std::vector<Corpus::Domain> read(std::span<const std::string> paths, Split split) {
+}  // namespace
+
+std::vector<Corpus::Domain> read_domains(std::span<const std::string> paths, Split split) {
     if (paths.empty()) throw UserError("text: no file was given, expected at least one");
     std::vector<Corpus::Domain> domains;
     for (const fs::path path : paths) {
@@ -56,17 +49,16 @@ std::vector<Corpus::Domain> read(std::span<const std::string> paths, Split split
         const bool prepared = fs::is_directory(status);
         const std::vector<fs::path> files = prepared ? files_of(path, split) : std::vector{path};
         for (const fs::path& file : files) {
-            Corpus::Domain domain{unused_name(file.stem().string(), domains), read_file(file), !prepared};
+            Corpus::Domain domain{unused_name(file.stem().string(), domains), read_file(file, most_bytes), !prepared};
             if (domain.text.empty() || (prepared && domain.text.find_first_not_of('\0') == std::string::npos))
                 throw UserError(concat("text ", file.string(), ": is empty"));
-            if (domain.text.size() > std::size_t(std::numeric_limits<int>::max()))
-                throw UserError(
-                    concat("text ", file.string(), ": has ", domain.text.size(), " bytes, expected less than 2 GiB"));
             domains.push_back(std::move(domain));
         }
     }
     return domains;
 }
+
+namespace {
 
 void expect_length(const Corpus& corpus, std::span<const std::string> paths, int shortest) {
     std::size_t longest = 0;
@@ -81,7 +73,7 @@ void expect_length(const Corpus& corpus, std::span<const std::string> paths, int
 
 Corpus load_corpus(std::span<const std::string> paths, Split split, int shortest, const Communicator& world) {
     std::vector<Corpus::Domain> domains;
-    judge_on_root(world, [&] { domains = read(paths, split); });
+    judge_on_root(world, [&] { domains = read_domains(paths, split); });
 
     int count = int(domains.size());
     world.max(std::span(&count, 1));

@@ -114,6 +114,29 @@ TEST(ConfigFile, MayGiveOneTextOrSeveralAndAnIntegerForANumber) {
     EXPECT_EQ(config.run.text, (std::vector<std::string>{"b", "c"}));
 }
 
+// toml++ would use the stack up on them.
+TEST(ConfigFile, RefusesTablesThatAreDeep) {
+    const std::string line = ": tables or lists in one another, more than 8 deep";
+    const auto repeat = [](const std::string& part, int times) {
+        std::string text;
+        for (int i = 0; i < times; ++i) text += part;
+        return text;
+    };
+    EXPECT_EQ(complaint_about("\n" + repeat("a.", 400'000) + "a = 1\n"), "train.toml:2" + line);
+    EXPECT_EQ(complaint_about(repeat("'a'.", 100'000) + "a = 1\n"), "train.toml:1" + line);
+    const std::string five_quotes = R"(x = {y = """""a""""",)";  // two of them are text
+    EXPECT_EQ(complaint_about(five_quotes + repeat("a.", 100'000) + "a = 1}\n"), "train.toml:1" + line);
+    EXPECT_EQ(complaint_about("text = " + repeat("[", 9) + repeat("]", 9)), "train.toml:1" + line);
+    EXPECT_EQ(complaint_about("# " + repeat("a.", 20) + "\ntext = \"" + repeat("[", 20) + "\\\"\"\n"), "");
+    EXPECT_EQ(complaint_about("text = '''\n" + repeat("{.", 20) + "'''''"), "");
+}
+
+TEST(ConfigFile, RefusesMoreThanAMegabyte) {
+    EXPECT_EQ(complaint_about(std::string((1 << 20) + 1, ' ')),
+              "train.toml: has 1048577 bytes, expected at most 1048576");
+    EXPECT_LE(complaint_about(std::string(1 << 18, 'x') + " = 1").size(), 2000U);
+}
+
 TEST(ConfigFile, MustBeReadable) {
     const TemporaryFolder folder;
     RunConfig config;

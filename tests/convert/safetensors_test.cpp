@@ -64,6 +64,10 @@ TEST_F(SafetensorsTest, RefusesHeadersThatLie) {
     EXPECT_NE(complaint().find("header does not fit"), std::string::npos);
     write_header("[1, 2]", 0);
     EXPECT_NE(complaint().find("not a JSON object"), std::string::npos);
+    write_header(R"({"a": )" + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}", 0);
+    EXPECT_NE(complaint().find("lists in lists"), std::string::npos);
+    write_header(R"({"__metadata__": {"a\"[[[{{{": "b"}})", 0);
+    EXPECT_EQ(complaint(), "");
     write_header(R"({"a": {"dtype": "F32", "shape": [2]}})", 8);
     EXPECT_NE(complaint().find("the entry of a is not"), std::string::npos);
     write_header(R"({"a": {"dtype": "F31", "shape": [2], "data_offsets": [0, 8]}})", 8);

@@ -65,8 +65,10 @@ TEST_F(PhaseClockTest, APhaseMayFollowAnother) {
         wait_seconds(1);
         span.next(Phase::plan);
         wait_seconds(2);
-        span.next(Phase::experts, 4);
+        span.next(Phase::experts);
         wait_seconds(3);
+        span.end();
+        wait_seconds(4);
     }
     const PhaseSeconds seconds = clock.take();
     EXPECT_EQ(of(seconds, Phase::router), 1);

@@ -113,19 +113,20 @@ public:
         : clock_(clock && clock->on_ ? clock : nullptr), layer_(layer) {
         if (clock_) clock_->enter(phase, layer);
     }
-    ~Span() {
-        if (clock_) clock_->leave();
-    }
+    ~Span() { end(); }
     Span(const Span&) = delete;
     Span& operator=(const Span&) = delete;
 
     /// Ends the phase, and begins another of the same layer.
-    void next(Phase phase) { next(phase, layer_); }
-    void next(Phase phase, int layer) {
-        layer_ = layer;
+    void next(Phase phase) {
         if (!clock_) return;
         clock_->leave();
-        clock_->enter(phase, layer);
+        clock_->enter(phase, layer_);
+    }
+    /// Ends the phase before this object does.
+    void end() {
+        if (clock_) clock_->leave();
+        clock_ = nullptr;
     }
 
 private:

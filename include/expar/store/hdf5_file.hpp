@@ -60,6 +60,7 @@ public:
     [[nodiscard]] bool contains(const std::string& name) const;
     /// What a group holds, by name, ascending.
     [[nodiscard]] std::vector<std::string> names(const std::string& group) const;
+    /// Never more elements than the file has room for, so that whoever reads them may allocate them.
     [[nodiscard]] Shape shape(const std::string& name) const;
 
     /// Writes everything out and closes; a failure that the destructor would swallow is thrown here.

@@ -69,11 +69,14 @@ private:
 /// Which part of a prepared folder is read.
 enum class Split { train, validation };
 
-/// Reads files, or folders as scripts/prepare_text.py makes them (FOLDER/train/DOMAIN.txt, …), each file a domain.
-/// A file that is named itself is one document, whatever bytes it has; those of a folder hold several.
+/// The domains of files, or of folders as scripts/prepare_text.py makes them (FOLDER/train/DOMAIN.txt, …), each file a
+/// domain. A file that is named itself is one document, whatever bytes it has; those of a folder hold several.
 ///
-/// Read and judged on rank 0 and sent to all. Throws UserError on every rank when a path is missing, empty or
-/// unreadable, and when no document has `shortest` bytes. Collective.
+/// Throws UserError when a path is missing, empty, unreadable or has 2 GiB or more. Local.
+[[nodiscard]] std::vector<Corpus::Domain> read_domains(std::span<const std::string> paths, Split split);
+
+/// The corpus of them: read and judged on rank 0 and sent to all. Throws UserError on every rank as read_domains()
+/// does, and when no document has `shortest` bytes. Collective.
 [[nodiscard]] Corpus load_corpus(std::span<const std::string> paths, Split split, int shortest,
                                  const Communicator& world);
 
