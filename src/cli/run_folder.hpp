@@ -19,7 +19,8 @@ struct RunFolder {
     /// batches.h5; when the run goes on after step 40, batches-from-000041.h5
     [[nodiscard]] std::filesystem::path batches(int earlier_steps = 0) const;
     [[nodiscard]] std::filesystem::path checkpoints() const { return root / "checkpoints"; }
-    [[nodiscard]] std::filesystem::path checkpoint(int step) const;  ///< checkpoints/step-000050.h5
+    [[nodiscard]] std::filesystem::path status() const { return root / "status"; }  ///< what each rank did last
+    [[nodiscard]] std::filesystem::path checkpoint(int step) const;                 ///< checkpoints/step-000050.h5
 };
 
 /// A new folder of that name, "runs/<date>-<time>" when it is empty. Made by rank 0; collective. Throws UserError on

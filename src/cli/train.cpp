@@ -1,6 +1,7 @@
 #include <iostream>
 #include <memory>
 
+#include "expar/comm/rank_status.hpp"
 #include "expar/comm/verdict.hpp"
 #include "flags.hpp"
 #include "resume.hpp"
@@ -25,13 +26,21 @@ RunConfig settled(RunConfig config, int ranks) {
 }
 
 int train(const RunConfig& config, const ResumePoint* from, const Communicator& program) {
+    RankStatus status;  // outlives all that waits
     WaitPolicy policy = *program.policy();
     policy.timeout_seconds = config.train.timeout;
+    policy.status = &status;
     const Communicator world(program.mpi(), policy);
     expect_memory(config, world);
-    TrainingRun run(config, from, world);
-    run.train();
-    run.conclude();
+    try {
+        TrainingRun run(config, from, world, status);
+        run.train();
+        run.conclude();
+    } catch (const std::exception& error) {
+        status.fail(error.what());
+        throw;
+    }
+    status.leave();
     return 0;
 }
 

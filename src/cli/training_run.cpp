@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -65,9 +66,10 @@ int ranks_of_fullest_node(const Topology& machine) {
 
 }  // namespace
 
-TrainingRun::TrainingRun(RunConfig config, const ResumePoint* from, const Communicator& world)
+TrainingRun::TrainingRun(RunConfig config, const ResumePoint* from, const Communicator& world, RankStatus& status)
     : config_(std::move(config)),
       world_(world),
+      status_(status),
       root_(world.rank() == 0),
       corpus_(load_text(config_, from, world)),
       text_hash_(corpus_.hash()),
@@ -75,6 +77,7 @@ TrainingRun::TrainingRun(RunConfig config, const ResumePoint* from, const Commun
       device_(make_cpu_device(config_.train.threads)) {
     if (from) expect_same_text(from->checkpoint.header());
     folder_ = from ? from->folder : create_run_folder(config_.run.out, world_);
+    open_status();
     announce(from);
     make_trainer(from);
     if (from) {
@@ -111,6 +114,15 @@ void expect_memory(const RunConfig& config, const Communicator& world) {
             throw UserError(concat("memory: a rank needs about ", mebibytes(need), ", and the ", ranks,
                                    " ranks of a node share ", mebibytes(present)));
     });
+}
+
+// Without it a run goes on: it only cannot say so well how it ended.
+void TrainingRun::open_status() {
+    judge_on_root(world_, [&] { clear_statuses(folder_.status()); });
+    std::array without{status_.open(folder_.status(), world_.rank(), world_.size()) ? 0 : 1};
+    world_.sum(without, {"status files"});
+    if (root_ && without[0] > 0)
+        std::cout << "warning: " << without[0] << " ranks cannot write " << folder_.status().string() << std::endl;
 }
 
 // Before anything large is allocated.
@@ -157,6 +169,7 @@ void TrainingRun::save() {
     if (step == saved_step_) return;
     record_->flush();
     const Span span(&trainer_->clock(), Phase::checkpoint);
+    status_.enter("checkpoint");
     const CheckpointHeader header{.config = to_toml(config_),
                                   .step = step,
                                   .seed = config_.train.seed,
@@ -180,6 +193,8 @@ void TrainingRun::step() {
                          .step = trainer_->steps_done() + 1,
                          .sequences = options.batch,
                          .length = options.sequence};
+    status_.set_step(draw.step);
+    status_.enter("step");
     record_->begin_step(draw.step);
     const auto shares = [&] {
         const Span span(&trainer_->clock(), Phase::data);
@@ -254,7 +269,9 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
 }
 
 void TrainingRun::conclude() {
+    status_.enter("validation");
     const auto validation = validate();
+    status_.enter("summary");
     judge_on_root(world_, [&] { write_summary(validation); });
 }
 

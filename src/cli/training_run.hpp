@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "evaluation.hpp"
+#include "expar/comm/rank_status.hpp"
 #include "expar/comm/topology.hpp"
 #include "expar/train/corpus.hpp"
 #include "expar/train/trainer.hpp"
@@ -19,8 +20,8 @@ namespace expar::cli {
 class TrainingRun {
 public:
     /// `config` is settled: every option says what it stands for. A new run, or one that goes on `from` a checkpoint,
-    /// of which nothing is changed before all of it is loaded.
-    TrainingRun(RunConfig config, const ResumePoint* from, const Communicator& world);
+    /// of which nothing is changed before all of it is loaded. Opens `status` in the run's folder.
+    TrainingRun(RunConfig config, const ResumePoint* from, const Communicator& world, RankStatus& status);
 
     /// Steps and checkpoints up to config.train.steps, or until a signal asks for the end; the last step is saved.
     void train();
@@ -31,6 +32,7 @@ private:
     void expect_same_text(const CheckpointHeader& header) const;
     void make_trainer(const ResumePoint* from);
     void announce(const ResumePoint* from) const;
+    void open_status();
     void warn(const Topology& topology) const;
     void save();
     void step();
@@ -40,6 +42,7 @@ private:
 
     RunConfig config_;
     const Communicator& world_;
+    RankStatus& status_;
     bool root_;
     Corpus corpus_;
     std::uint64_t text_hash_;
