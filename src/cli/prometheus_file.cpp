@@ -3,7 +3,7 @@
 #include <fstream>
 
 #include "expar/base/error.hpp"
-#include "run_folder.hpp"
+#include "expar/store/partial_file.hpp"
 
 namespace expar::cli {
 namespace {

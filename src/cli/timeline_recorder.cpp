@@ -6,7 +6,7 @@
 #include "expar/base/error.hpp"
 #include "expar/comm/topology.hpp"
 #include "expar/comm/verdict.hpp"
-#include "run_folder.hpp"
+#include "expar/store/partial_file.hpp"
 
 namespace expar::cli {
 namespace {
@@ -63,7 +63,7 @@ void TimelineRecorder::write() {
     const TimelineRank who{world_.rank(), nodes.node_of[std::size_t(world_.rank())]};
     const auto lines =
         world_.gather(timeline_lines(who, events, *alignment_, -minus_origin[0]), 0, {"gathering of the timeline"});
-    judge_on_root(world_, [&] { write_file(path_, timeline_file(lines)); });
+    judge_on_root(world_, [&] { replace_file(path_, timeline_file(lines)); });
     alignment_.reset();
     written_ = true;
 }
