@@ -30,6 +30,7 @@ std::string steps_of(const std::vector<ListedCheckpoint>& listed) {
 Choice choose(const RunOptions& asked, const RunFolder& folder) {
     std::error_code ignored;
     if (!fs::is_directory(folder.root, ignored)) throw UserError(concat(asked.out, ": no such run to go on with"));
+    finish_interrupted_saves(folder.checkpoints());
     const auto listed = list_checkpoints(folder.checkpoints());
     if (listed.empty())
         throw UserError(concat(asked.out, ": holds no checkpoint, so there is nothing to go on from; start anew"));
