@@ -47,8 +47,8 @@ done
 on 2 "${small[@]}" --ep 2 --steps 9 --checkpoint-every 2 --out other >other.log
 cp -r other damaged
 on 3 --resume --out other --ep 3 --from-step 4 --keep 2 >other.log
-expect_equal "$(cd other/checkpoints && echo *.h5 *.h5.set-aside)" "step-000008.h5 step-000009.h5 step-000006.h5.set-aside\
- step-000008.h5.set-aside step-000009.h5.set-aside" "kept"
+expect_equal "$(cd other/checkpoints && echo *.h5 *.h5.set-aside)" "step-000008.h5 step-000009.h5\
+ step-000006.h5.set-aside step-000008.h5.set-aside step-000009.h5.set-aside" "kept"
 numbers_of whole | grep step >whole.steps
 diff whole.steps <(numbers_of other | grep step) || fail "steps are left out or there twice"
 paste -d ' ' <(numbers_of whole | grep '"loss') <(numbers_of other | grep '"loss') | tr ':' ' ' |
