@@ -98,7 +98,8 @@ std::size_t end_of_quoted(std::string_view text, std::size_t begin) {
 }
 
 // toml++ parses and destroys tables by recursion, a dotted key being as many tables as it has dots. No key of ours has
-// a dot and no value more than a list, so that what is deeper is refused before its parser sees it.
+// a dot and no value more than a list, so that what is deeper is refused before its parser sees it. So are dates and
+// times: it steps over the end of some that are cut.
 void expect_flat(std::string_view text, std::string_view source) {
     constexpr int deepest = 8;
     int line = 1, dots = 0, brackets = 0;
@@ -117,6 +118,9 @@ void expect_flat(std::string_view text, std::string_view source) {
         if (dots > deepest || brackets > deepest)
             throw UserError(
                 concat(source, ":", line, ": tables or lists in one another, more than ", deepest, " deep"));
+        const bool digit = at > 0 && text[at - 1] >= '0' && text[at - 1] <= '9';
+        if (c == ':' || (c == '-' && digit))
+            throw UserError(concat(source, ":", line, ": a date or time, where numbers, texts and lists are expected"));
         line += c == '\n';
     }
 }

@@ -112,13 +112,20 @@ TEST(ConfigFile, RefusesTablesThatAreDeep) {
         for (int i = 0; i < times; ++i) text += part;
         return text;
     };
-    EXPECT_EQ(complaint_about("\n" + repeat("a.", 400'000) + "a = 1\n"), "train.toml:2" + line);
-    EXPECT_EQ(complaint_about(repeat("'a'.", 100'000) + "a = 1\n"), "train.toml:1" + line);
+    EXPECT_EQ(complaint_about(concat("\n", repeat("a.", 400'000), "a = 1\n")), concat("train.toml:2", line));
+    EXPECT_EQ(complaint_about(repeat("'a'.", 100'000) + "a = 1\n"), concat("train.toml:1", line));
     const std::string five_quotes = R"(x = {y = """""a""""",)";  // two of them are text
-    EXPECT_EQ(complaint_about(five_quotes + repeat("a.", 100'000) + "a = 1}\n"), "train.toml:1" + line);
-    EXPECT_EQ(complaint_about("text = " + repeat("[", 9) + repeat("]", 9)), "train.toml:1" + line);
+    EXPECT_EQ(complaint_about(five_quotes + repeat("a.", 100'000) + "a = 1}\n"), concat("train.toml:1", line));
+    EXPECT_EQ(complaint_about("text = " + repeat("[", 9) + repeat("]", 9)), concat("train.toml:1", line));
     EXPECT_EQ(complaint_about("# " + repeat("a.", 20) + "\ntext = \"" + repeat("[", 20) + "\\\"\"\n"), "");
     EXPECT_EQ(complaint_about("text = '''\n" + repeat("{.", 20) + "'''''"), "");
+}
+
+TEST(ConfigFile, RefusesDatesAndTimes) {
+    const std::string line = ": a date or time, where numbers, texts and lists are expected";
+    EXPECT_EQ(complaint_about("layers = 1\nclip = 1979-05-27T\n"), concat("train.toml:2", line));
+    EXPECT_EQ(complaint_about("clip = 07:3"), concat("train.toml:1", line));
+    EXPECT_EQ(complaint_about("clip = 1e-5  # at 07:32 of 1979-05-27\nlearning_rate = -1.0"), "");
 }
 
 TEST(ConfigFile, RefusesMoreThanAMegabyte) {
