@@ -9,9 +9,10 @@
 #   verify     `expar verify` at 1 to 8 ranks
 #   golden     fresh files of `transformers`' layers, with shapes of their own, against ours at 1 to 4 ranks
 #   training   PyTorch and expar train side by side (scripts/reference/compare_training.py)
+#   slurm      a run that Slurm stops and starts again is the run left alone (scripts/check_slurm.sh); only when named
 #
-# Without CHECK: all but tidy. DIR must hold a build (scripts/test.sh makes one in build, the default). Results go to
-# --out (default: runs/check-<date>-<time>). golden and training make a Python environment in the build folder.
+# Without CHECK: all but tidy and slurm. DIR must hold a build (scripts/test.sh makes one in build, the default). Results
+# go to --out (default: runs/check-<date>-<time>). golden and training make a Python environment in the build folder.
 # Expect half an hour on 2 cores. Every check runs; the last lines say which failed.
 # shellcheck disable=SC2317  # the checks are called by name
 set -euo pipefail
@@ -38,7 +39,7 @@ while (($#)); do
         --help | -h) show_help; exit 0 ;;
         --build-dir) build=$(absolute "$(value_of "$@")"); shift 2 ;;
         --out) out=$(absolute "$(value_of "$@")"); shift 2 ;;
-        format | tidy | verify | golden | training) checks+=("$1"); shift ;;
+        format | tidy | verify | golden | training | slurm) checks+=("$1"); shift ;;
         *) fail "unknown argument '$1'; see --help" ;;
     esac
 done
@@ -48,7 +49,7 @@ cxx_files() { find "$root"/{include,src,kernels,tests} \( -name '*.hpp' -o -name
 
 check_format() {
     cxx_files | xargs -0 clang-format --dry-run --Werror
-    shellcheck --external-sources "$root"/scripts/*.sh "$root/scripts/lib/common.sh" "$root/.ci/run"
+    shellcheck --external-sources "$root"/scripts/*.sh "$root/scripts/lib/common.sh" "$root/slurm/train.sbatch" "$root/.ci/run"
 }
 
 check_tidy() { cxx_files | grep --null-data '/src/.*cpp$' | xargs -0 clang-tidy --quiet -p "$build"; }
@@ -77,6 +78,8 @@ check_training() {
         --json "$out/training.json"
 }
 
+check_slurm() { "$root/scripts/check_slurm.sh" --build-dir "$build" --out "$out/slurm"; }
+
 # mpi_run RANKS ARGUMENT...: expar on so many ranks, with an environment that fits them.
 mpi_run() (
     mpi_environment "$1"
@@ -85,7 +88,7 @@ mpi_run() (
 
 for check in "${checks[@]}"; do
     case $check in
-        verify | golden | training) [[ -x $build/expar ]] || fail "$build/expar: not built; scripts/test.sh builds it" ;;
+        verify | golden | training | slurm) [[ -x $build/expar ]] || fail "$build/expar: not built; scripts/test.sh builds it" ;;
     esac
 done
 mkdir -p "$out"

@@ -13,6 +13,7 @@
 #include "expar/comm/communicator.hpp"        // a group of ranks
 #include "expar/comm/exchange.hpp"            // all-to-all of rows
 #include "expar/comm/layout.hpp"              // EP x DP
+#include "expar/comm/rank_status.hpp"         // what a rank did last
 #include "expar/comm/topology.hpp"            // which ranks share a node
 #include "expar/comm/traffic.hpp"             // what was handed to MPI
 #include "expar/comm/verdict.hpp"             // what rank 0 judges for all
@@ -46,8 +47,12 @@
 #include "expar/moe/router.hpp"               // score, perturb, select, weigh, drop
 #include "expar/moe/routing.hpp"              // who chose which experts
 #include "expar/store/checkpoint.hpp"         // a model on disk
+#include "expar/store/checkpoint_folder.hpp"  // those of a run
+#include "expar/store/digest.hpp"             // what a file must be, to be read
 #include "expar/store/golden.hpp"             // what another implementation computed
 #include "expar/store/hdf5_file.hpp"          // the wrapper of HDF5
+#include "expar/store/partial_file.hpp"       // a file that appears whole or not at all
+#include "expar/store/raw_file.hpp"           // bytes at offsets
 #include "expar/train/clip.hpp"               // the norm of the gradient
 #include "expar/train/corpus.hpp"             // text by domain
 #include "expar/train/gradient_reducer.hpp"   // sums of gradients during backward

@@ -10,6 +10,7 @@ text_packages=(
     bible-kjv bible-kjv-text debian-reference-en debian-reference-de debian-reference-fr debian-reference-es
     libc6-dev linux-libc-dev
 )
+slurm_packages=(munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins)
 
 # fail MESSAGE...: one line on stderr, and the end.
 fail() {

@@ -16,7 +16,8 @@ struct RunFolder {
     [[nodiscard]] std::filesystem::path summary() const { return root / "summary.json"; }
     [[nodiscard]] std::filesystem::path batches() const { return root / "batches.h5"; }
     [[nodiscard]] std::filesystem::path checkpoints() const { return root / "checkpoints"; }
-    [[nodiscard]] std::filesystem::path checkpoint(int step) const;  ///< checkpoints/step-000050.h5
+    [[nodiscard]] std::filesystem::path status() const { return root / "status"; }  ///< what each rank did last
+    [[nodiscard]] std::filesystem::path checkpoint(int step) const;                 ///< checkpoints/step-000050.h5
 };
 
 /// A new folder of that name, "runs/<date>-<time>" when it is empty. Made by rank 0; collective. Throws UserError on

@@ -19,6 +19,7 @@ using Runner = std::function<int(const Communicator& world)>;
 [[nodiscard]] Runner add_eval(CLI::App& command);
 [[nodiscard]] Runner add_generate(CLI::App& command);
 [[nodiscard]] Runner add_export(CLI::App& command);
+[[nodiscard]] Runner add_inspect(CLI::App& command);
 [[nodiscard]] Runner add_doctor(CLI::App& command);
 
 struct Subcommand {
@@ -33,6 +34,7 @@ inline constexpr std::array subcommands = {
     Subcommand{"eval", "measure a model's bits per byte on text", add_eval},
     Subcommand{"generate", "let a model continue a text", add_generate},
     Subcommand{"export", "write a model for transformers", add_export},
+    Subcommand{"inspect", "say what a run or a file of it holds", add_inspect},
     Subcommand{"doctor", "say what this machine offers and what is missing", add_doctor},
 };
 

@@ -1,5 +1,6 @@
 #include <memory>
 
+#include "expar/comm/rank_status.hpp"
 #include "flags.hpp"
 #include "subcommands.hpp"
 #include "training_run.hpp"
@@ -25,13 +26,21 @@ Runner add_train(CLI::App& command) {
     const auto flags = std::make_shared<ConfigFlags>(command);  // shared: a std::function must be copyable
     return [flags](const Communicator& program) {
         const RunConfig config = settled(flags->read(program), program.size());
+        RankStatus status;  // outlives all that waits
         WaitPolicy policy = *program.policy();
         policy.timeout_seconds = config.train.timeout;
+        policy.status = &status;
         const Communicator world(program.mpi(), policy);
         expect_memory(config, world);
-        TrainingRun run(config, world);
-        run.train();
-        run.conclude();
+        try {
+            TrainingRun run(config, world, status);
+            run.train();
+            run.conclude();
+        } catch (const std::exception& error) {
+            status.fail(error.what());
+            throw;
+        }
+        status.leave();
         return 0;
     };
 }

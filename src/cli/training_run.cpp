@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -47,16 +48,22 @@ int ranks_of_fullest_node(const Topology& machine) {
 
 }  // namespace
 
-TrainingRun::TrainingRun(RunConfig config, const Communicator& world)
+TrainingRun::TrainingRun(RunConfig config, const Communicator& world, RankStatus& status)
     : config_(std::move(config)),
       world_(world),
+      status_(status),
       root_(world.rank() == 0),
       corpus_(load_corpus(config_.run.text, Split::train, config_.train.sequence + 1, world)),
       text_hash_(corpus_.hash()),
       held_out_(held_out_of(config_.run, world)),
       folder_(create_run_folder(config_.run.out, world)),
       device_(make_cpu_device(config_.train.threads)) {
+<<<<<<< HEAD
     judge_on_root(world_, [&] { replace_file(folder_.config(), to_toml(config_)); });
+=======
+    judge_on_root(world_, [&] { write_file(folder_.config(), to_toml(config_)); });
+    open_status();
+>>>>>>> heads/status
     announce();
     record_.emplace(config_, folder_, world_);
     trainer_.emplace(config_.model, config_.train, *device_, world_);
@@ -71,6 +78,15 @@ void expect_memory(const RunConfig& config, const Communicator& world) {
             throw UserError(concat("memory: a rank needs about ", mebibytes(need), ", and the ", ranks,
                                    " ranks of a node share ", mebibytes(present)));
     });
+}
+
+// Without it a run goes on: it only cannot say so well how it ended.
+void TrainingRun::open_status() {
+    judge_on_root(world_, [&] { clear_statuses(folder_.status()); });
+    std::array without{status_.open(folder_.status(), world_.rank(), world_.size()) ? 0 : 1};
+    world_.sum(without, {"status files"});
+    if (root_ && without[0] > 0)
+        std::cout << "warning: " << without[0] << " ranks cannot write " << folder_.status().string() << std::endl;
 }
 
 // Before anything large is allocated.
@@ -113,6 +129,7 @@ void TrainingRun::warn(const Topology& machine) const {
 void TrainingRun::save() {
     const int step = trainer_->steps_done();
     if (step == saved_step_) return;
+<<<<<<< HEAD
     const CheckpointHeader header{.config = to_toml(config_),
                                   .step = step,
                                   .seed = config_.train.seed,
@@ -125,6 +142,10 @@ void TrainingRun::save() {
                                   .version = EXPAR_VERSION,
                                   .placement = trainer_->placement(),
                                   .has_moments = config_.train.optimizer == "adamw"};
+=======
+    const CheckpointHeader header{to_toml(config_), step, config_.train.optimizer == "adamw"};
+    status_.enter("checkpoint");
+>>>>>>> heads/status
     save_checkpoint(folder_.checkpoint(step), header, blocks_of(*trainer_), world_);
     saved_step_ = step;
 }
@@ -135,6 +156,8 @@ void TrainingRun::step() {
                          .step = trainer_->steps_done() + 1,
                          .sequences = options.batch,
                          .length = options.sequence};
+    status_.set_step(draw.step);
+    status_.enter("step");
     const auto shares = draw_step(corpus_, draw, options.accumulation, world_);
     record_->begin_step(draw.step);
     record_->end_step(trainer_->step(shares, record_->observer()));
@@ -193,7 +216,9 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
 }
 
 void TrainingRun::conclude() {
+    status_.enter("validation");
     const auto validation = validate();
+    status_.enter("summary");
     judge_on_root(world_, [&] { write_summary(validation); });
 }
 

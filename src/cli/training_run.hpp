@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "evaluation.hpp"
+#include "expar/comm/rank_status.hpp"
 #include "expar/comm/topology.hpp"
 #include "expar/train/corpus.hpp"
 #include "expar/train/trainer.hpp"
@@ -17,8 +18,8 @@ namespace expar::cli {
 /// One training run, from its text to its last file. Every call is collective; `world` must outlive it.
 class TrainingRun {
 public:
-    /// `config` is settled: every option says what it stands for.
-    TrainingRun(RunConfig config, const Communicator& world);
+    /// `config` is settled: every option says what it stands for. Opens `status` in the run's folder.
+    TrainingRun(RunConfig config, const Communicator& world, RankStatus& status);
 
     /// Steps and checkpoints up to config.train.steps.
     void train();
@@ -26,6 +27,7 @@ public:
     void conclude();
 
 private:
+    void open_status();
     void announce() const;
     void warn(const Topology& topology) const;
     void save();
@@ -35,6 +37,7 @@ private:
 
     RunConfig config_;
     const Communicator& world_;
+    RankStatus& status_;
     bool root_;
     Corpus corpus_;
     std::uint64_t text_hash_;

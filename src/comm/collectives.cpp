@@ -21,7 +21,7 @@ template <class Start>
 void run(const Communicator& comm, Occasion occasion, Moved moved, std::shared_ptr<const void> memory, Start start) {
     auto work = std::make_unique<Collective>(moved, std::move(memory));
     start(work->request());
-    Transfer(std::move(work), comm.policy(), occasion, comm.rank()).finish();
+    Transfer(std::move(work), comm.policy(), occasion, comm.world_rank(comm.rank())).finish();
 }
 
 template <class T>
@@ -177,7 +177,7 @@ Transfer Communicator::start_all_gather(ConstRows mine, Rows all, std::span<cons
         MPI_Iallgatherv(in_place ? MPI_IN_PLACE : mine.data(), mine.rows(), memory->type.mpi(), all.data(),
                         memory->counts.data(), memory->offsets.data(), memory->type.mpi(), comm_, work->request()),
         "MPI_Iallgatherv");
-    return {std::move(work), policy_, occasion, rank_};
+    return {std::move(work), policy_, occasion, world_rank(rank_)};
 }
 
 void Communicator::barrier(Occasion occasion) const {

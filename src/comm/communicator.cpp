@@ -1,6 +1,7 @@
 #include "expar/comm/communicator.hpp"
 
 #include <cstdlib>
+#include <numeric>
 #include <utility>
 
 #include "row_type.hpp"
@@ -10,11 +11,26 @@ namespace {
 
 MPI_Comm duplicate_of(MPI_Comm parent, const WaitPolicy& policy) {
     int rank = 0;
-    check_mpi(MPI_Comm_rank(parent, &rank), "MPI_Comm_rank");
+    check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank), "MPI_Comm_rank");
     const StuckCallWatch watch(policy, {"duplicate"}, rank, "MPI_Comm_dup");
     MPI_Comm copy = MPI_COMM_NULL;
     check_mpi(MPI_Comm_dup(parent, &copy), "MPI_Comm_dup");
     return copy;
+}
+
+// A rank that MPI_COMM_WORLD does not know keeps its own number.
+std::vector<int> world_ranks_of(MPI_Comm comm, int size) {
+    MPI_Group group = MPI_GROUP_NULL, world = MPI_GROUP_NULL;
+    check_mpi(MPI_Comm_group(comm, &group), "MPI_Comm_group");
+    check_mpi(MPI_Comm_group(MPI_COMM_WORLD, &world), "MPI_Comm_group");
+    std::vector<int> own(static_cast<std::size_t>(size)), ranks(own.size());
+    std::iota(own.begin(), own.end(), 0);
+    check_mpi(MPI_Group_translate_ranks(group, size, own.data(), world, ranks.data()), "MPI_Group_translate_ranks");
+    MPI_Group_free(&group);
+    MPI_Group_free(&world);
+    for (const int rank : own)
+        if (ranks[rank] == MPI_UNDEFINED) ranks[rank] = rank;
+    return ranks;
 }
 
 // One message between two ranks.
@@ -55,18 +71,21 @@ Communicator::Communicator(MPI_Comm owned, std::shared_ptr<const WaitPolicy> pol
     check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
     check_mpi(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
     check_mpi(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
+    world_ranks_ = world_ranks_of(comm_, size_);
 }
 
 Communicator::Communicator(Communicator&& other) noexcept
     : comm_(std::exchange(other.comm_, MPI_COMM_NULL)),
       rank_(other.rank_),
       size_(other.size_),
+      world_ranks_(std::move(other.world_ranks_)),
       policy_(std::move(other.policy_)) {}
 
 Communicator& Communicator::operator=(Communicator&& other) noexcept {
     std::swap(comm_, other.comm_);
     std::swap(rank_, other.rank_);
     std::swap(size_, other.size_);
+    std::swap(world_ranks_, other.world_ranks_);
     std::swap(policy_, other.policy_);
     return *this;
 }
@@ -80,7 +99,7 @@ Communicator::~Communicator() {
 
 Communicator Communicator::split(int color) const {
     if (color < 0) throw Error(concat("split: color ", color, ", expected at least 0"));
-    const StuckCallWatch watch(*policy_, {"split"}, rank_, "MPI_Comm_split");
+    const StuckCallWatch watch(*policy_, {"split"}, world_rank(rank_), "MPI_Comm_split");
     MPI_Comm part = MPI_COMM_NULL;
     check_mpi(MPI_Comm_split(comm_, color, rank_, &part), "MPI_Comm_split");
     return {part, policy_};
@@ -93,19 +112,19 @@ Communicator Communicator::duplicate() const {
 Transfer Communicator::start_send(ConstRows values, int to, Occasion occasion) const {
     check_message(values, to, size_, "send");
     if (values.bytes() == 0) return {};
-    auto work = std::make_unique<Message>(to, values.rows(), values.cols(), values.dtype(), "to take ");
+    auto work = std::make_unique<Message>(world_rank(to), values.rows(), values.cols(), values.dtype(), "to take ");
     check_mpi(MPI_Isend(values.data(), values.rows(), work->type(), to, message_tag, comm_, work->request()),
               "MPI_Isend");
-    return {std::move(work), policy_, occasion, rank_};
+    return {std::move(work), policy_, occasion, world_rank(rank_)};
 }
 
 Transfer Communicator::start_receive(Rows values, int from, Occasion occasion) const {
     check_message(values, from, size_, "receive");
     if (values.bytes() == 0) return {};
-    auto work = std::make_unique<Message>(from, values.rows(), values.cols(), values.dtype(), "");
+    auto work = std::make_unique<Message>(world_rank(from), values.rows(), values.cols(), values.dtype(), "");
     check_mpi(MPI_Irecv(values.data(), values.rows(), work->type(), from, message_tag, comm_, work->request()),
               "MPI_Irecv");
-    return {std::move(work), policy_, occasion, rank_};
+    return {std::move(work), policy_, occasion, world_rank(rank_)};
 }
 
 void Communicator::abort(int code) const {

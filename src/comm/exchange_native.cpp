@@ -50,7 +50,7 @@ public:
 
         auto work = std::make_unique<NativeWork>(std::move(shape), std::move(travelling), std::move(type));
         work->start(send, recv, comm_.mpi());
-        return {std::move(work), comm_.policy(), occasion, comm_.rank()};
+        return {std::move(work), comm_.policy(), occasion, comm_.world_rank(comm_.rank())};
     }
 
 private:

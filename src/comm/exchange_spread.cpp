@@ -14,13 +14,13 @@ class SpreadWork : public Transfer::Work {
 public:
     explicit SpreadWork(std::shared_ptr<const RowType> type) : type_(std::move(type)) {}
 
-    void receive(Rows rows, int from, int tag, MPI_Comm comm) {
-        check_mpi(MPI_Irecv(rows.data(), rows.rows(), type_->mpi(), from, tag, comm, add(from, rows.rows(), true)),
-                  "MPI_Irecv");
+    void receive(Rows rows, int from, int tag, const Communicator& comm) {
+        MPI_Request* request = add(comm.world_rank(from), rows.rows(), true);
+        check_mpi(MPI_Irecv(rows.data(), rows.rows(), type_->mpi(), from, tag, comm.mpi(), request), "MPI_Irecv");
     }
-    void send(ConstRows rows, int to, int tag, MPI_Comm comm) {
-        check_mpi(MPI_Isend(rows.data(), rows.rows(), type_->mpi(), to, tag, comm, add(to, rows.rows(), false)),
-                  "MPI_Isend");
+    void send(ConstRows rows, int to, int tag, const Communicator& comm) {
+        MPI_Request* request = add(comm.world_rank(to), rows.rows(), false);
+        check_mpi(MPI_Isend(rows.data(), rows.rows(), type_->mpi(), to, tag, comm.mpi(), request), "MPI_Isend");
     }
 
     std::span<MPI_Request> requests() override { return requests_; }
@@ -39,7 +39,7 @@ public:
 
 private:
     struct Message {
-        int peer;
+        int peer;  // in MPI_COMM_WORLD
         int rows;
         bool incoming;
     };
@@ -85,18 +85,18 @@ public:
         for (int step = 1; step < ranks; ++step) {
             const int from = (comm_.rank() - step + ranks) % ranks;
             for (Rows left = shape.part(recv, shape.recv_offsets, from); left.rows() > 0;)
-                work->receive(cut(left, limit), from, tag, comm_.mpi());
+                work->receive(cut(left, limit), from, tag, comm_);
         }
         for (int step = 1; step < ranks; ++step) {
             const int to = (comm_.rank() + step) % ranks;
             for (ConstRows left = shape.part(send, shape.send_offsets, to); left.rows() > 0;) {
                 const ConstRows message = cut(left, limit);
-                work->send(message, to, tag, comm_.mpi());
+                work->send(message, to, tag, comm_);
                 traffic_.count(to, message.rows(), row_bytes);
             }
         }
         copy_own_rows(send, recv, shape, comm_.rank());
-        return {std::move(work), comm_.policy(), occasion, comm_.rank()};
+        return {std::move(work), comm_.policy(), occasion, comm_.world_rank(comm_.rank())};
     }
 
 private:

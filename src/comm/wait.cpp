@@ -10,6 +10,8 @@
 #include <mutex>
 #include <thread>
 
+#include "expar/comm/rank_status.hpp"
+
 namespace expar {
 namespace {
 
@@ -19,12 +21,48 @@ double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-std::string waiting_line(Occasion occasion, int rank, double seconds, std::string_view what) {
+std::string name_of(const WaitPolicy& policy, int rank) {
+    return policy.status ? policy.status->name(rank) : concat("rank ", rank, ": ");
+}
+
+std::string waiting_line(const std::string& name, Occasion occasion, double seconds, std::string_view what) {
     char waited[32];
     std::snprintf(waited, sizeof waited, "%.1f", seconds);
     const std::string layer = occasion.layer < 0 ? "" : concat(", layer ", occasion.layer);
-    return concat("rank ", rank, ": ", occasion.phase, layer, ": waited ", waited, " s ", what);
+    return concat(name, occasion.phase, layer, ": waited ", waited, " s ", what);
 }
+
+std::string last_words(const WaitPolicy& policy, const std::string& line) {
+    return policy.status ? policy.status->last_words(line) : line;
+}
+
+// Tells the status of this rank about a wait, once it has become long and then from time to time: the peers awaited
+// become fewer.
+class ToldWait {
+public:
+    ToldWait(RankStatus* status, Occasion occasion) : status_(status), occasion_(occasion) {}
+    ~ToldWait() {
+        if (told_) status_->end_wait();
+    }
+    ToldWait(const ToldWait&) = delete;
+    ToldWait& operator=(const ToldWait&) = delete;
+
+    [[nodiscard]] bool due(double waited_seconds) const { return status_ && waited_seconds >= next_seconds_; }
+    void tell(double waited_seconds, const std::string& awaited) {
+        status_->begin_wait(occasion_.phase, occasion_.layer, awaited);
+        told_ = true;
+        next_seconds_ = waited_seconds + seconds_between;
+    }
+
+private:
+    static constexpr double seconds_before_the_first = 0.02;
+    static constexpr double seconds_between = 0.25;
+
+    RankStatus* status_;
+    Occasion occasion_;
+    double next_seconds_ = seconds_before_the_first;
+    bool told_ = false;
+};
 
 // Spins while an answer may be near, then gives the processor away: where ranks outnumber cores, the peer that we wait
 // for may need ours. Sleeps only when a wait has become long, since a rank that sleeps moves no rows of its peers.
@@ -35,15 +73,16 @@ public:
     /// Pauses between two polls; false when the deadline has passed.
     bool pause() {
         if (polls_++ < spinning_polls) return true;
-        const double waited = waited_seconds();
-        if (waited > timeout_seconds_) return false;
-        if (waited < seconds_before_sleep)
+        waited_ = seconds_since(start_);
+        if (waited_ > timeout_seconds_) return false;
+        if (waited_ < seconds_before_sleep)
             sched_yield();
         else
             std::this_thread::sleep_for(std::chrono::microseconds(50));
         return true;
     }
-    [[nodiscard]] double waited_seconds() const { return seconds_since(start_); }
+    /// At the last pause.
+    [[nodiscard]] double waited_seconds() const { return waited_; }
 
 private:
     static constexpr int spinning_polls = 50;  // about 10 microseconds
@@ -51,6 +90,7 @@ private:
 
     double timeout_seconds_;
     Clock::time_point start_ = Clock::now();
+    double waited_ = 0;
     int polls_ = 0;
 };
 
@@ -76,12 +116,19 @@ void check_mpi(int code, const char* call, std::source_location where) {
 void wait_all(std::span<MPI_Request> requests, const WaitPolicy& policy, Occasion occasion, int rank,
               const std::function<std::string()>& outstanding) {
     Patience patience(policy.timeout_seconds);
+    ToldWait told(policy.status, occasion);
     for (MPI_Request& request : requests) {
         while (!test(request)) {
-            if (patience.pause()) continue;
+            const bool in_time = patience.pause();
+            if (in_time && !told.due(patience.waited_seconds())) continue;
+            // All of them, since the list of what is outstanding is read from the requests.
             const auto pending = std::ranges::count_if(requests, [](MPI_Request& each) { return !test(each); });
             if (pending == 0) return;
-            throw TimeoutError(waiting_line(occasion, rank, patience.waited_seconds(), concat("for ", outstanding())));
+            const std::string awaited = outstanding();
+            if (policy.status) told.tell(patience.waited_seconds(), awaited);
+            if (in_time) continue;
+            throw TimeoutError(last_words(policy, waiting_line(name_of(policy, rank), occasion,
+                                                               patience.waited_seconds(), concat("for ", awaited))));
         }
     }
 }
@@ -93,6 +140,7 @@ Transfer& Transfer::operator=(Transfer&& other) noexcept {
     if (this == &other) return *this;
     finish_quietly();
     work_ = std::move(other.work_);
+    kept_ = std::move(other.kept_);
     policy_ = std::move(other.policy_);
     occasion_ = other.occasion_;
     rank_ = other.rank_;
@@ -103,12 +151,17 @@ Transfer::~Transfer() {
     finish_quietly();
 }
 
+void Transfer::keep(std::shared_ptr<const void> memory) {
+    if (work_) kept_.push_back(std::move(memory));
+}
+
 bool Transfer::progress() {
     if (!work_) return true;
     auto work = std::move(work_);
     try {
         if (std::ranges::all_of(work->requests(), test)) {
             work->complete();
+            kept_.clear();
             return true;
         }
     } catch (...) {
@@ -128,6 +181,7 @@ void Transfer::finish_within(const WaitPolicy& policy) {
     try {
         wait_all(work->requests(), policy, occasion_, rank_, [&work] { return work->outstanding(); });
         work->complete();
+        kept_.clear();
     } catch (...) {
         abandon(std::move(work));
         throw;
@@ -138,33 +192,41 @@ void Transfer::finish_quietly() noexcept {
     if (!work_) return;
     try {
         WaitPolicy policy = *policy_;
+        policy.status = nullptr;  // it may have been given last words already
         if (std::uncaught_exceptions() > 0) policy.timeout_seconds = std::min(policy.timeout_seconds, 1.0);
         finish_within(policy);
     } catch (...) {  // NOLINT: a destructor has nobody to tell
     }
 }
 
-// MPI may still read counts and write rows that the work owns: they are never freed.
+// MPI may still read counts and write rows that the work owns or shares: they are never freed.
 void Transfer::abandon(std::unique_ptr<Work> work) noexcept {
     (void)work.release();
+    (void)new std::vector(std::move(kept_));
 }
 
 struct StuckCallWatch::State {
+    RankStatus* status;
     std::mutex mutex;
     std::condition_variable over;
     bool returned = false;
     std::thread thread;
 };
 
+// The name is taken here: the status is another thread's afterwards.
 StuckCallWatch::StuckCallWatch(const WaitPolicy& policy, Occasion occasion, int rank, const char* call) {
-    if (!policy.on_stuck_call) return;
+    if (!policy.on_stuck_call && !policy.status) return;
     state_ = std::make_unique<State>();
-    state_->thread = std::thread([state = state_.get(), policy, occasion, rank, call] {
+    state_->status = policy.status;
+    if (policy.status) policy.status->begin_wait(occasion.phase, occasion.layer, call);
+    if (!policy.on_stuck_call) return;
+    state_->thread = std::thread([state = state_.get(), policy, occasion, name = name_of(policy, rank), call] {
         std::unique_lock lock(state->mutex);
         const std::chrono::duration<double> timeout(policy.timeout_seconds);
         if (state->over.wait_for(lock, timeout, [state] { return state->returned; })) return;
         lock.unlock();
-        policy.on_stuck_call(waiting_line(occasion, rank, policy.timeout_seconds, concat("in ", call)));
+        policy.on_stuck_call(
+            last_words(policy, waiting_line(name, occasion, policy.timeout_seconds, concat("in ", call))));
     });
 }
 
@@ -175,7 +237,8 @@ StuckCallWatch::~StuckCallWatch() {
         state_->returned = true;
     }
     state_->over.notify_one();
-    state_->thread.join();
+    if (state_->thread.joinable()) state_->thread.join();
+    if (state_->status) state_->status->end_wait();
 }
 
 }  // namespace expar

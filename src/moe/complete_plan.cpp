@@ -174,7 +174,7 @@ DispatchPlan complete_plan(SourcePlan source, std::vector<int> rows_from, ConstR
     plan.rows_here = plan.own_rows + std::accumulate(plan.rows.recv.begin(), plan.rows.recv.end(), 0);
     plan.returns.recv = source.returns_to;
     plan.returns.recv[member] = 0;
-    Completion(plan, source, headers, scope).build(weight_dtype, source.headers.device());
+    Completion(plan, source, headers, scope).build(weight_dtype, source.own_headers.device());
     plan.sent_tokens = std::move(source.sent_tokens);
     return plan;
 }

@@ -28,9 +28,9 @@ private:
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// Rows on the wire: both buffers live until the transfer is done.
+// Rows on the wire. Both buffers are shared with the transfer: one that timed out keeps them from the device's pool.
 struct Shipment {
-    Matrix sent, received;
+    std::shared_ptr<Matrix> sent, received;
     Transfer transfer;
 };
 using Shipments = std::vector<Shipment>;
@@ -69,11 +69,11 @@ public:
         auto rows_to_others = source.rows_to;
         rows_to_others[scope.member] = 0;
         std::vector<int> rows_from = group_.all_to_all(rows_to_others, {"dispatch counts", scope.layer});
-        Matrix headers(device_, DType::int32, total(rows_from), source.headers.cols());
-        exchange_->start(source.headers, headers, {rows_to_others, rows_from}, {"dispatch headers", scope.layer})
-            .finish();
-        count_copied(source.headers);
-        return complete_plan(std::move(source), std::move(rows_from), headers, routing.weights.dtype(), scope);
+        Shipment headers =
+            ship(std::move(source.headers), {rows_to_others, rows_from}, {"dispatch headers", scope.layer});
+        headers.transfer.finish();
+        return complete_plan(std::move(source), std::move(rows_from), *headers.received, routing.weights.dtype(),
+                             scope);
     }
 
     Moving<LentRows> start_dispatch(const DispatchPlan& plan, ConstRows x) override {
@@ -81,7 +81,7 @@ public:
         counters_.rows_delivered += plan.rows_delivered;
         auto shipment = ship(gathered(x, plan.sent_tokens), plan.rows, {"dispatch", plan.layer});
         return moving<LentRows>(several(std::move(shipment)), [this, &plan, x](Shipments& arrived) {
-            return LentRows(gathered(Stacked(x, arrived[0].received), plan.expert_rows));
+            return LentRows(gathered(Stacked(x, *arrived[0].received), plan.expert_rows));
         });
     }
 
@@ -102,7 +102,7 @@ public:
         const Stopwatch watch(counters_.seconds);
         auto shipment = ship(gathered(d_y, plan.sent_tokens), plan.rows, {"combine backward", plan.layer});
         return moving<CombineGradient>(several(std::move(shipment)), [this, &plan, d_y, outputs](Shipments& arrived) {
-            const Stacked in(d_y, arrived[0].received);
+            const Stacked in(d_y, *arrived[0].received);
             Matrix d_outputs(device_, d_y.dtype(), outputs.rows(), d_y.cols());
             Matrix d_weights(device_, d_y.dtype(), outputs.rows(), 1);
             device_.rows().scaled_gather(in, plan.expert_rows.view(), plan.expert_weights, d_outputs, device_.stream());
@@ -121,7 +121,7 @@ public:
         return moving<DispatchGradient>(std::move(shipments), [this, &plan, d_rows, d_weights](Shipments& arrived) {
             Matrix by_choice(device_, d_weights.dtype(), plan.tokens, plan.top_k);
             const Rows flat(by_choice.view().data(), plan.tokens * plan.top_k, 1, by_choice.dtype());
-            device_.rows().gather(Stacked(d_weights, arrived[1].received), plan.choice_returns.view(), flat,
+            device_.rows().gather(Stacked(d_weights, *arrived[1].received), plan.choice_returns.view(), flat,
                                   device_.stream());
             count_copied(by_choice);
             return DispatchGradient{sum_home(plan, d_rows, arrived[0], {}), std::move(by_choice)};
@@ -138,17 +138,15 @@ private:
         if (plan.order == CombineOrder::exact) return ship(gathered(outputs, plan.returned), plan.returns, occasion);
         Matrix partials = summed(outputs, plan.partial_choices, weights_at_host, plan.rows_here);
         const Rows to_others = partials.view().slice(plan.own_rows, plan.rows_here - plan.own_rows);
-        Shipment shipment = ship_view(to_others, reversed(plan.rows), occasion);
-        shipment.sent = std::move(partials);
-        return shipment;
+        return ship_part(std::move(partials), to_others, reversed(plan.rows), occasion);
     }
 
     // [T, cols]: each token's rows added in the plan's order. No weights: 1.
     Matrix sum_home(const DispatchPlan& plan, ConstRows outputs, const Shipment& home, ConstRows weights_at_source) {
         if (plan.order == CombineOrder::exact)
-            return summed(Stacked(outputs, home.received), plan.choice_returns, weights_at_source, plan.tokens);
-        const ConstRows own = home.sent.view().slice(0, plan.own_rows);
-        return summed(Stacked(own, home.received), plan.partial_returns, {}, plan.tokens);
+            return summed(Stacked(outputs, *home.received), plan.choice_returns, weights_at_source, plan.tokens);
+        const ConstRows own = home.sent->view().slice(0, plan.own_rows);
+        return summed(Stacked(own, *home.received), plan.partial_returns, {}, plan.tokens);
     }
 
     Matrix gathered(Stacked in, const Array<int>& index) {
@@ -166,17 +164,20 @@ private:
     }
 
     Shipment ship(Matrix packed, const RowCounts& counts, Occasion occasion) {
-        Shipment shipment = ship_view(packed.view(), counts, occasion);
-        shipment.sent = std::move(packed);
-        return shipment;
+        const ConstRows all = packed.view();
+        return ship_part(std::move(packed), all, counts, occasion);
     }
 
-    Shipment ship_view(ConstRows packed, const RowCounts& counts, Occasion occasion) {
+    // Sends rows of `owner`, which may be a part of it.
+    Shipment ship_part(Matrix owner, ConstRows packed, const RowCounts& counts, Occasion occasion) {
         device_.synchronize();  // MPI reads what the device wrote
         Shipment shipment;
-        shipment.received = Matrix(device_, packed.dtype(), total(counts.recv), packed.cols());
+        shipment.sent = std::make_shared<Matrix>(std::move(owner));
+        shipment.received = std::make_shared<Matrix>(device_, packed.dtype(), total(counts.recv), packed.cols());
         count_copied(packed);
-        shipment.transfer = exchange_->start(packed, shipment.received, counts, occasion);
+        shipment.transfer = exchange_->start(packed, *shipment.received, counts, occasion);
+        shipment.transfer.keep(shipment.sent);
+        shipment.transfer.keep(shipment.received);
         return shipment;
     }
 

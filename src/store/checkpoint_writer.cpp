@@ -52,7 +52,7 @@ public:
         });
         offsets_ = numbers_of(world_.broadcast(bytes_of(offsets_), 0, occasion));
 
-        // Written by every rank, flushed by one of each node when all of it have written; that of rank 0 by commit().
+        // Written by every rank; flushed by one of each node when all of it have written, that of rank 0 in commit().
         std::optional<RawFile> file;
         judge_everywhere(world_, [&] {
             const auto watch = watch_for("write");
@@ -69,10 +69,7 @@ public:
         const auto hashes = world_.gather(bytes_of(hashes_), 0, occasion);
         judge_on_root(world_, [&] {
             const auto watch = watch_for("fsync");
-            const std::string digest = to_text(make_digest(RawFile::open(partial->temporary()), pieces_of(hashes)));
-            remove_old_digest();
-            partial->commit();
-            replace_file(digest_path(path_), digest);
+            commit(*partial, to_text(make_digest(RawFile::open(partial->temporary()), pieces_of(hashes))));
         });
     }
 
@@ -85,7 +82,9 @@ private:
 
     // The whole file but the values of its tensors, whose places are found out.
     void lay_out(const std::filesystem::path& temporary) {
-        Hdf5File file = Hdf5File::create(temporary);
+        std::size_t bytes = (64 << 10) + header_.config.size();
+        for (const StoredDataset& dataset : datasets_) bytes += count_of(dataset.shape) * sizeof(float) + (8 << 10);
+        Hdf5File file = Hdf5File::create(temporary, bytes * quantities_of(header_.has_moments).size());
         write_header(file, header_);
         for (const Quantity& quantity : quantities_of(header_.has_moments))
             for (const StoredDataset& dataset : datasets_)
@@ -93,11 +92,25 @@ private:
         file.close();
     }
 
-    // Of a checkpoint that this one replaces: from here on it is not complete.
-    void remove_old_digest() const {
+    // Both files are on disk before either has its name. An earlier checkpoint of that name ends with its digest.
+    void commit(PartialFile& partial, const std::string& text) const {
+        PartialFile digest(digest_path(path_));
+        RawFile file = RawFile::create(digest.temporary());
+        file.append(std::as_bytes(std::span(text)));
+        file.close();
+        partial.sync();
+        digest.sync();
         std::error_code failed;
         std::filesystem::remove(digest_path(path_), failed);
         if (failed) throw UserError(concat(digest_path(path_).string(), ": cannot be removed: ", failed.message()));
+        try {
+            partial.commit();
+            digest.commit();
+        } catch (const UserError&) {
+            std::filesystem::remove(digest_path(path_), failed);
+            std::filesystem::remove(path_, failed);
+            throw;
+        }
     }
 
     template <class Visit>  // visit(block, quantity, first element of the flat block, piece without its hash)

@@ -21,6 +21,7 @@ namespace {
 static_assert(std::is_same_v<hid_t, std::int64_t>, "HDF5 1.10 or newer");
 
 constexpr std::size_t page_bytes = 4096;
+constexpr std::size_t least_bytes = 64 << 10;  // what every file has, and its attributes
 
 // Chunks of whole rows, about a megabyte each, since compression needs chunks.
 void compress(hid_t properties, const Hdf5File::Shape& shape, std::size_t element_bytes, int level) {
@@ -79,11 +80,15 @@ struct Hdf5File::Number {
 Hdf5File::Hdf5File(Handle file, std::filesystem::path path) : file_(file), path_(std::move(path)) {}
 
 Hdf5File::Hdf5File(Hdf5File&& other) noexcept
-    : file_(std::exchange(other.file_, -1)), path_(std::move(other.path_)), reserved_(other.reserved_) {}
+    : file_(std::exchange(other.file_, -1)),
+      path_(std::move(other.path_)),
+      needed_(other.needed_),
+      reserved_(other.reserved_) {}
 
 Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
     std::swap(file_, other.file_);
     std::swap(path_, other.path_);
+    std::swap(needed_, other.needed_);
     std::swap(reserved_, other.reserved_);
     return *this;
 }
@@ -96,25 +101,28 @@ void Hdf5File::fail(const std::string& what) const {
     throw UserError(concat(path_.string(), ": ", what));
 }
 
-Hdf5File Hdf5File::create(const std::filesystem::path& path) {
+Hdf5File Hdf5File::create(const std::filesystem::path& path, std::size_t bytes) {
     keep_quiet();
     const Owned access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
     H5Pset_alignment(access, page_bytes, page_bytes);  // so that ranks write no page together
     const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
     if (file < 0) throw UserError(concat(path.string(), ": cannot be written", last_cause()));
     Hdf5File made(file, path);
-    made.reserve(std::size_t{64} << 10);  // what every file has, and its attributes
+    made.reserve(std::max(bytes, least_bytes));
+    made.needed_ = least_bytes;
     return made;
 }
 
 // HDF5 keeps most of a file until it is closed, and one that cannot be closed crashes in MPI_Finalize: a full disk has
 // to be found before. The size of the file stays; where the system cannot reserve, nothing is lost.
 void Hdf5File::reserve(std::size_t bytes) {
+    needed_ += bytes;
+    if (needed_ <= reserved_) return;
     void* handle = nullptr;
     if (H5Fget_vfd_handle(file_, H5P_DEFAULT, &handle) < 0 || handle == nullptr) return;
-    const int error = reserve_space(*static_cast<const int*>(handle), reserved_, bytes);
+    const int error = reserve_space(*static_cast<const int*>(handle), reserved_, needed_ - reserved_);
     if (error == 0)
-        reserved_ += bytes;
+        reserved_ = needed_;
     else if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO)
         fail(concat("cannot be written: ", std::strerror(error)));
 }

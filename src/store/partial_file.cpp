@@ -34,9 +34,14 @@ PartialFile::~PartialFile() {
     if (pending_) fs::remove(temporary_, ignored);
 }
 
+void PartialFile::sync() {
+    if (pending_ && !synced_) RawFile::open_to_write(temporary_).sync();
+    synced_ = true;
+}
+
 void PartialFile::commit() {
     if (!pending_) return;
-    RawFile::open_to_write(temporary_).sync();
+    sync();
     std::error_code failed;
     fs::rename(temporary_, path_, failed);
     if (failed) fail(path_, failed);

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
+#include "expar/store/digest.hpp"
 #include "expar/train/host_sets.hpp"
 
 namespace expar {
@@ -42,9 +42,7 @@ void cut_into_tensors(const BlockSpec& spec, std::span<const float> flat, Tensor
 }
 
 std::array<int, 2> hash_of(ConstRows rows) {
-    std::uint64_t hash = 14695981039346656037ull;
-    const auto* bytes = static_cast<const unsigned char*>(rows.data());
-    for (std::size_t i = 0; i < rows.bytes(); ++i) hash = (hash ^ bytes[i]) * 1099511628211ull;
+    const std::uint64_t hash = hash_bytes({static_cast<const std::byte*>(rows.data()), rows.bytes()});
     return {int(std::uint32_t(hash)), int(std::uint32_t(hash >> 32))};
 }
 

@@ -62,11 +62,11 @@ refuses "text" train "${small[@]}"
 refuses "taken: exists already" "${train[@]}" --out taken
 refuses "not finite" "${train[@]}" --out diverges --steps 20 --optimizer sgd --learning-rate 1e30 --warmup-steps 0 --clip 0
 refuses "none: no such run" eval none --text text.txt
-refuses "text.txt: not an HDF5 file" eval text.txt --text text.txt
+refuses "text.txt: no digest beside it" eval text.txt --text text.txt
 refuses "taken: holds no checkpoints" generate taken --prompt x
 refuses "seed: expected at least 0" generate taken --seed -1
 refuses "threads: 0, expected at least 1" verify --threads 0
-refuses "text.txt: not an HDF5 file" export text.txt --hf exported
+refuses "text.txt: no digest beside it" export text.txt --hf exported
 refuses "RUN" export
 refuses "threads: expected a number, got 'x'" eval none --text text.txt --threads x
 refuses "text.txt: not an HDF5 file" verify --golden text.txt

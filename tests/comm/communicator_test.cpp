@@ -188,6 +188,16 @@ TEST_F(CommunicatorTest, MovesItsMpiCommunicator) {
     first.barrier();
 }
 
+// Even and odd ranks apart: what a line calls them is what the launcher calls them.
+TEST_F(CommunicatorTest, RanksOfAGroupAreNamedAsInTheWorld) {
+    const Communicator half = world.split(me % 2);
+    EXPECT_EQ(half.world_rank(half.rank()), me);
+    for (int rank = 0; rank < half.size(); ++rank) EXPECT_EQ(half.world_rank(rank), 2 * rank + me % 2);
+    Communicator moved = world.split(0);
+    moved = half.duplicate();
+    EXPECT_EQ(moved.world_rank(0), me % 2);
+}
+
 // Rank 0 comes late, so that all others have given up; then it lets what they started come to its end.
 TEST_F(CommunicatorTest, ACollectiveThatOneRankDoesNotEnterTimesOut) {
     if (ranks == 1) GTEST_SKIP() << "needs a peer";

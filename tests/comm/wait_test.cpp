@@ -105,6 +105,32 @@ TEST_F(TransferTest, ATimeoutNamesRankPhaseLayerPeersAndCounts) {
     EXPECT_EQ(completions, 0);
 }
 
+TEST_F(TransferTest, MemoryIsSharedUntilTheRowsHaveMoved) {
+    const auto memory = std::make_shared<int>(1);
+    Transfer first = start();
+    first.keep(memory);
+    Transfer second;
+    second = std::move(first);
+    EXPECT_EQ(memory.use_count(), 2);
+    send(5);
+    second.finish();
+    EXPECT_EQ(memory.use_count(), 1);
+    second.keep(memory);
+    EXPECT_EQ(memory.use_count(), 1);
+}
+
+// MPI may write there for as long as the process lives.
+TEST_F(TransferTest, AfterATimeoutMemoryIsKeptForEver) {
+    const auto memory = std::make_shared<int>(1);
+    {
+        Transfer transfer = start();
+        transfer.keep(memory);
+        EXPECT_THROW(transfer.finish(), TimeoutError);
+    }
+    EXPECT_EQ(memory.use_count(), 2);
+    send(1);
+}
+
 TEST_F(TransferTest, DestructionSwallowsATimeout) {
     { const Transfer transfer = start(); }
     EXPECT_EQ(completions, 0);

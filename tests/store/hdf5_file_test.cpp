@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <numeric>
 
 #include "expar/base/error.hpp"
+#include "expar/store/raw_file.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace expar {
@@ -54,6 +56,40 @@ TEST_F(Hdf5FileTest, GivesBackWhatWasWritten) {
     EXPECT_EQ(file.names("a"), (std::vector<std::string>{"b", "packed"}));
     EXPECT_TRUE(file.contains("a/b/floats"));
     EXPECT_FALSE(file.contains("a/c/floats"));
+}
+
+TEST_F(Hdf5FileTest, TellsWhereOthersMayWriteAndReadsSlices) {
+    std::uint64_t first = 0, second = 0;
+    {
+        Hdf5File file = Hdf5File::create(path);
+        first = file.allocate("a/stacked", {3, 20, 30});
+        file.write("between", std::vector<float>(2000), {2000});
+        second = file.allocate("a/flat", {2, 3});
+        file.close();
+    }
+    std::vector<float> values(1806);
+    std::iota(values.begin(), values.end(), 0.5F);
+    const auto bytes = std::as_bytes(std::span(values));
+    RawFile raw = RawFile::open_to_write(path);
+    EXPECT_GE(raw.bytes(), second + 24);
+    raw.write_at(first, bytes.first(7200));
+    raw.write_at(second, bytes.last(24));
+    raw.close();
+    EXPECT_EQ(first % 4096, 0u);
+
+    const Hdf5File file = Hdf5File::open(path);
+    std::vector<float> read(1200);
+    file.read_slices("a/stacked", 1, read);
+    EXPECT_TRUE(std::ranges::equal(read, std::span(values).subspan(600, 1200)));
+    read.resize(6);
+    file.read_slices("a/flat", 0, read);
+    EXPECT_TRUE(std::ranges::equal(read, std::span(values).last(6)));
+    EXPECT_EQ(complaint_of<UserError>([&] { file.read_slices("a/flat", 1, read); }),
+              path.string() + ": a/flat is [2, 3], expected 6 values from slice 1");
+    EXPECT_NE(complaint_of<UserError>([&] { file.read_slices("a/flat", -1, read); }), "");
+    EXPECT_NE(complaint_of<UserError>([&] { file.read_slices("a/flat", 0, std::span(read).first(4)); }), "");
+    EXPECT_EQ(complaint_of<UserError>([&] { file.read_slices("a/none", 0, read); }),
+              path.string() + ": a/none is missing");
 }
 
 TEST_F(Hdf5FileTest, KeepsAttributesOfEveryKind) {

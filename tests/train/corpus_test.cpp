@@ -35,6 +35,17 @@ TEST(Corpus, CutsDocumentsAtZeroBytes) {
     EXPECT_EQ(corpus.bytes_of(0), 57);
 }
 
+TEST(Corpus, HasAHashOfItsTextsAndNotOfTheirNames) {
+    const auto hash = [](std::vector<Corpus::Domain> domains) { return Corpus(std::move(domains)).hash(); };
+    const std::uint64_t expected = hash({{"a", "one"}, {"b", "two"}});
+    EXPECT_EQ(hash({{"c", "one"}, {"d", "two"}}), expected);
+    EXPECT_NE(hash({{"b", "two"}, {"a", "one"}}), expected);
+    EXPECT_NE(hash({{"a", "onet"}, {"b", "wo"}}), expected);
+    EXPECT_NE(hash({{"a", "onetwo"}}), expected);
+    EXPECT_NE(hash({{"a", "one", true}, {"b", "two"}}), expected);
+    EXPECT_NE(hash({{"a", "one"}, {"b", "twO"}}), expected);
+}
+
 // 41 places in the first document, none in the second, 141 in the third: each must come up, at about its share.
 TEST(Corpus, DrawsFromEveryPlaceWithinADocumentAlike) {
     const Corpus corpus = small_corpus();

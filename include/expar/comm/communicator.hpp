@@ -28,6 +28,8 @@ public:
 
     [[nodiscard]] int rank() const noexcept { return rank_; }
     [[nodiscard]] int size() const noexcept { return size_; }
+    /// What `rank` of this group is called in a line for the user: its rank in MPI_COMM_WORLD, as the launcher counts.
+    [[nodiscard]] int world_rank(int rank) const { return world_ranks_[std::size_t(rank)]; }
     [[nodiscard]] MPI_Comm mpi() const noexcept { return comm_; }
     [[nodiscard]] const std::shared_ptr<const WaitPolicy>& policy() const noexcept { return policy_; }
 
@@ -78,6 +80,7 @@ private:
     MPI_Comm comm_ = MPI_COMM_NULL;
     int rank_ = 0;
     int size_ = 1;
+    std::vector<int> world_ranks_;
     std::shared_ptr<const WaitPolicy> policy_;  // shared with all that was made from it: one deadline
 };
 

@@ -8,10 +8,13 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "expar/base/error.hpp"
 
 namespace expar {
+
+class RankStatus;
 
 /// What a rank is doing while it waits, for the line that a hang leaves behind. `phase` must be a literal.
 struct Occasion {
@@ -25,9 +28,13 @@ struct WaitPolicy {
     /// For calls without a non-blocking form (split, windows, files): called on another thread with the line that a
     /// TimeoutError would carry, when they outlast the deadline. Expected to end the process; empty: wait on.
     std::function<void(const std::string& line)> on_stuck_call;
+    /// Told of waits that last, and asked for the line at the deadline; must outlive all that shares the policy. Null:
+    /// the line tells what this rank knows.
+    RankStatus* status = nullptr;
 };
 
-/// A wait outlasted its deadline. what() names rank, phase, layer, the peers outstanding and what was expected of them.
+/// A wait outlasted its deadline. what() names rank, phase, layer, the peers outstanding and what was expected of them;
+/// with a RankStatus, the step and the ranks without a sign of life, too.
 class TimeoutError : public Error {
 public:
     using Error::Error;
@@ -63,6 +70,9 @@ public:
     /// since the peers may never answer.
     ~Transfer();
 
+    /// Shares memory that MPI reads or writes until the rows have moved; after a TimeoutError for ever, since MPI may
+    /// then still use it. Without rows on their way, does nothing.
+    void keep(std::shared_ptr<const void> memory);
     /// Drives MPI without waiting; true when finish() will not block. Compute may call it between blocks.
     bool progress();
     /// Blocks until the rows have moved. Throws TimeoutError. A second call does nothing.
@@ -71,9 +81,10 @@ public:
 private:
     void finish_within(const WaitPolicy& policy);
     void finish_quietly() noexcept;
-    static void abandon(std::unique_ptr<Work> work) noexcept;
+    void abandon(std::unique_ptr<Work> work) noexcept;
 
     std::unique_ptr<Work> work_;
+    std::vector<std::shared_ptr<const void>> kept_;
     std::shared_ptr<const WaitPolicy> policy_;
     Occasion occasion_;
     int rank_ = 0;
@@ -89,7 +100,7 @@ public:
 
 private:
     struct State;
-    std::unique_ptr<State> state_;  // null when the policy has no handler
+    std::unique_ptr<State> state_;  // null when the policy has neither handler nor status
 };
 
 }  // namespace expar

@@ -18,8 +18,8 @@ class Hdf5File {
 public:
     using Shape = std::vector<std::int64_t>;
 
-    /// Replaces a file of that name.
-    [[nodiscard]] static Hdf5File create(const std::filesystem::path& path);
+    /// Replaces a file of that name. Room for `bytes` is taken on the disk at once, later for what more is written.
+    [[nodiscard]] static Hdf5File create(const std::filesystem::path& path, std::size_t bytes = 64 << 10);
     /// For reading.
     [[nodiscard]] static Hdf5File open(const std::filesystem::path& path);
 
@@ -84,6 +84,7 @@ private:
 
     Handle file_ = -1;
     std::filesystem::path path_;
+    std::size_t needed_ = 0;    ///< bytes that the file may have by now
     std::size_t reserved_ = 0;  ///< bytes from the begin that the disk has room for
 };
 

@@ -21,13 +21,16 @@ public:
     [[nodiscard]] const std::filesystem::path& path() const { return path_; }
     /// Where to write: the name and ".partial".
     [[nodiscard]] const std::filesystem::path& temporary() const { return temporary_; }
-    /// Once it is written and closed: syncs the file, renames it, syncs the folder.
+    /// Once it is written: blocks until the disk has it. What can still fail then is little.
+    void sync();
+    /// Once it is written: syncs the file unless sync() has, renames it, syncs the folder.
     void commit();
 
 private:
     std::filesystem::path path_;
     std::filesystem::path temporary_;
     bool pending_ = false;  // a temporary file is there
+    bool synced_ = false;
 };
 
 /// Gives a file this content, whole or not at all.
