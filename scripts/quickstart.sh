@@ -12,6 +12,7 @@
 #   --ranks N         MPI ranks, an even number; experts are spread over groups of 2 (default: 4, EP=2 x DP=2)
 #
 # Expect under 5 minutes to the first training step on 2 cores, most of it compiling, and then --seconds and one more.
+# Ctrl-C during the training saves the run and says how to go on with it; twice ends it at once.
 # Writes to --build-dir and --out alone, needs no root with --no-install, and never downloads text.
 set -euo pipefail
 started=$(date +%s)
@@ -80,10 +81,10 @@ if ((${#texts[@]})); then prepare+=(--text "${texts[@]}"); fi
 "${prepare[@]}"
 
 # --- train --------------------------------------------------------------------------------------------------------------
-# train FOLDER STEPS: trains on the prepared text.
-train() {
-    mpirun -n "$ranks" "$expar" train --text "$out/text" --ep "$expert_parallel" --steps "$2" --schedule-steps "$2" \
-        "${train_options[@]}" --validate false --out "$1"
+# plan_training FOLDER STEPS: sets `training`, the command that trains on the prepared text.
+plan_training() {
+    training=(mpirun -n "$ranks" "$expar" train --text "$out/text" --ep "$expert_parallel" --steps "$2"
+        --schedule-steps "$2" "${train_options[@]}" --validate false --out "$1")
 }
 
 # announce_first_step: waits for the first line of the run's metrics, and prints the time since the script began.
@@ -93,8 +94,27 @@ announce_first_step() {
     echo "== first training step $(<"$out/seconds_to_first_step") s after the start of this script"
 }
 
+# save_and_stop: for Ctrl-C while the process `trainer` trains.
+save_and_stop() {
+    if [[ $interrupted == yes ]]; then
+        kill -TERM "$trainer" || true
+    else
+        interrupted=yes
+        echo
+        echo "== saving the run; Ctrl-C again ends it at once"
+        kill -USR1 "$trainer" || true  # mpirun passes it on
+    fi
+}
+
+# wait_for PROCESS: its exit status, whatever signals this script gets meanwhile.
+wait_for() {
+    while kill -0 "$1" 2>/dev/null; do wait "$1" || true; done
+    wait "$1"
+}
+
 echo "== measure the speed: $probe_steps steps"
-train "$out/probe" "$probe_steps" >"$out/probe.log" 2>&1 || { cat "$out/probe.log" >&2; fail "training failed"; }
+plan_training "$out/probe" "$probe_steps"
+"${training[@]}" >"$out/probe.log" 2>&1 || { cat "$out/probe.log" >&2; fail "training failed"; }
 # The first step also warms up; the rest tells the speed.
 steps=$(python3 - "$out/probe/metrics.jsonl" "$seconds" "$minimum_steps" <<'PYTHON'
 import json, statistics, sys
@@ -107,8 +127,24 @@ PYTHON
 echo "== train $steps steps, about $seconds s, on $ranks ranks: EP=$expert_parallel x DP=$((ranks / expert_parallel))"
 announce_first_step &
 watcher=$!
-trap 'kill "$watcher" 2>/dev/null || true' EXIT
-train "$out/run" "$steps" || fail "training failed"
+plan_training "$out/run" "$steps"
+interrupted=no failed=no
+set -m  # a process group of its own: the terminal's Ctrl-C must not reach mpirun, which would end the ranks unsaved
+"${training[@]}" </dev/null &
+trainer=$!
+set +m
+trap 'kill "$watcher" "$trainer" 2>/dev/null || true' EXIT
+trap save_and_stop INT
+wait_for "$trainer" || failed=yes
+if [[ $interrupted == yes ]]; then
+    [[ $failed == no ]] || fail "ended at once; what was saved before is in $out/run/checkpoints"
+    echo "== interrupted; this shell goes on with:"
+    echo "env $(env | grep -E '^(OMPI_|PRTE_|OMP_NUM_THREADS)' | sort | tr '\n' ' ')mpirun -n $ranks $expar train" \
+        "--resume --out $out/run"
+    exit 130
+fi
+[[ $failed == no ]] || fail "training failed"
+trap - INT
 wait "$watcher"
 trap - EXIT
 

@@ -46,11 +46,15 @@
 #include "expar/moe/placement.hpp"            // which member hosts which expert
 #include "expar/moe/router.hpp"               // score, perturb, select, weigh, drop
 #include "expar/moe/routing.hpp"              // who chose which experts
+#include "expar/observe/clock_offset.hpp"     // how far clocks are apart
+#include "expar/observe/phase_clock.hpp"      // where the time goes
+#include "expar/observe/timeline.hpp"         // what happened when, for Chrome
 #include "expar/store/checkpoint.hpp"         // a model on disk
 #include "expar/store/checkpoint_folder.hpp"  // those of a run
 #include "expar/store/digest.hpp"             // what a file must be, to be read
 #include "expar/store/golden.hpp"             // what another implementation computed
 #include "expar/store/hdf5_file.hpp"          // the wrapper of HDF5
+#include "expar/store/hdf5_series.hpp"        // rows added one by one
 #include "expar/store/partial_file.hpp"       // a file that appears whole or not at all
 #include "expar/store/raw_file.hpp"           // bytes at offsets
 #include "expar/train/clip.hpp"               // the norm of the gradient

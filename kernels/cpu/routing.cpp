@@ -126,6 +126,16 @@ public:
             for (int e = 0; e < from.cols; ++e) sums[e] += double(from.row(t)[e]);
     }
 
+    double sum_of_entropies(ConstRows logits, ConstRows probabilities, ConstRows log_sum_exp, Stream&) const override {
+        const auto scores = floats(logits);
+        const auto p = floats(probabilities);
+        const auto lse = floats(log_sum_exp);
+        double sum = 0;
+        for (int t = 0; t < p.rows; ++t)
+            sum += double(*lse.row(t)) - double(rows_.dot(p.row(t), scores.row(t), p.cols));
+        return sum;
+    }
+
 private:
     const Threads& threads_;
     const SoftmaxKernels& softmax_;

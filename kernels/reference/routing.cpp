@@ -140,6 +140,19 @@ public:
                 for (int e = 0; e < probabilities.cols(); ++e) sums[e] += double(probabilities.row<Real>(t)[e]);
         });
     }
+
+    double sum_of_entropies(ConstRows logits, ConstRows probabilities, ConstRows log_sum_exp, Stream&) const override {
+        double sum = 0;
+        with_real(logits.dtype(), [&]<class Real>(Real) {
+            for (int t = 0; t < logits.rows(); ++t) {
+                double mean = 0;
+                for (int e = 0; e < logits.cols(); ++e)
+                    mean += double(probabilities.row<Real>(t)[e]) * double(logits.row<Real>(t)[e]);
+                sum += double(log_sum_exp.row<Real>(t)[0]) - mean;
+            }
+        });
+        return sum;
+    }
 };
 
 }  // namespace

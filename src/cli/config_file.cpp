@@ -77,6 +77,16 @@ std::string first_line(std::string_view text) {
     return std::string(text.substr(0, text.find('\n')));
 }
 
+std::string text_of(RunConfig config, bool whole) {
+    std::string text;
+    for (const auto& group : field_groups(config)) {
+        text += concat(text.empty() ? "" : "\n", "# ", group.title, "\n");
+        for (const auto& field : group.fields)
+            if (whole || field.lifetime != Lifetime::command) text += concat(field.name, " = ", field.text(), "\n");
+    }
+    return text;
+}
+
 constexpr std::size_t most_bytes = std::size_t{1} << 20;
 
 // The last byte of a text in quotes, or before the end of its line.
@@ -126,14 +136,11 @@ void expect_flat(std::string_view text, std::string_view source) {
 }  // namespace
 
 std::string to_toml(const RunConfig& config) {
-    RunConfig copy = config;
-    std::string text;
-    for (const auto& group : field_groups(copy)) {
-        text += concat(text.empty() ? "" : "\n", "# ", group.title, "\n");
-        for (const auto& field : group.fields)
-            if (field.stored) text += concat(field.name, " = ", field.text(), "\n");
-    }
-    return text;
+    return text_of(config, false);
+}
+
+std::string to_full_toml(const RunConfig& config) {
+    return text_of(config, true);
 }
 
 void apply_toml(std::string_view text, std::string_view source, RunConfig& config) {

@@ -64,7 +64,8 @@ Json json_of(const TextLoss& loss) {
             {"bytes", loss.bytes},
             {"tokens", loss.tokens},
             {"loss", loss.loss()},
-            {"bits_per_byte", loss.bits_per_byte()}};
+            {"bits_per_byte", loss.bits_per_byte()},
+            {"expert_loads", loss.expert_loads}};
 }
 
 void report(const EvalOptions& options, const LoadedModel& model, const std::vector<TextLoss>& domains) {

@@ -1,8 +1,29 @@
 #include "evaluation.hpp"
 
+#include <algorithm>
+#include <functional>
+
 #include "progress.hpp"
 
 namespace expar::cli {
+namespace {
+
+void add(const std::vector<std::vector<std::int64_t>>& loads, std::vector<std::vector<std::int64_t>>& sums) {
+    if (sums.size() < loads.size()) sums.resize(loads.size());
+    for (std::size_t layer = 0; layer < loads.size(); ++layer) {
+        sums[layer].resize(loads[layer].size());
+        std::ranges::transform(sums[layer], loads[layer], sums[layer].begin(), std::plus<>());
+    }
+}
+
+std::vector<std::vector<std::int64_t>> no_loads(const ModelOptions& model) {
+    std::vector<std::vector<std::int64_t>> loads;
+    for (int layer = 0; layer < model.layers; ++layer)
+        if (model.is_moe(layer)) loads.emplace_back(model.experts);
+    return loads;
+}
+
+}  // namespace
 
 double TextLoss::bits_per_byte() const {
     return bits_of(loss());
@@ -12,10 +33,13 @@ std::vector<TextLoss> evaluate_text(Trainer& trainer, const Corpus& corpus, cons
                                     const Communicator& world) {
     std::vector<TextLoss> losses;
     for (std::size_t d = 0; d < corpus.domains().size(); ++d)
-        losses.push_back({.domain = corpus.domains()[d].name, .bytes = corpus.bytes_of(int(d))});
+        losses.push_back({.domain = corpus.domains()[d].name,
+                          .bytes = corpus.bytes_of(int(d)),
+                          .expert_loads = no_loads(trainer.transformer().options())});
     const std::vector<Window> windows = corpus.windows(plan.sequence);
     std::size_t begin = 0;
     while (begin < windows.size()) {
+        if (plan.stop && plan.stop()) return {};
         const int domain = windows[begin].domain;
         std::size_t end = begin;
         while (end < windows.size() && end - begin < std::size_t(plan.batch) && windows[end].domain == domain) ++end;
@@ -25,6 +49,9 @@ std::vector<TextLoss> evaluate_text(Trainer& trainer, const Corpus& corpus, cons
         if (plan.observe) plan.observe(share, found.logits);
         losses[std::size_t(domain)].loss_sum += found.loss_sum;
         losses[std::size_t(domain)].tokens += found.tokens;
+        std::vector<std::vector<std::int64_t>> loads;
+        for (const auto& layer : found.routers) loads.push_back(layer.choices);
+        add(loads, losses[std::size_t(domain)].expert_loads);
         begin = end;
     }
     return losses;
@@ -36,6 +63,7 @@ TextLoss total_of(const std::vector<TextLoss>& domains) {
         total.bytes += domain.bytes;
         total.tokens += domain.tokens;
         total.loss_sum += domain.loss_sum;
+        add(domain.expert_loads, total.expert_loads);
     }
     return total;
 }

@@ -15,6 +15,8 @@ struct TextLoss {
     std::int64_t bytes = 0;   ///< of the text
     std::int64_t tokens = 0;  ///< predicted ones
     double loss_sum = 0;      ///< nats
+    /// Choices of each expert, before capacity.   [layers with experts][E]
+    std::vector<std::vector<std::int64_t>> expert_loads = {};
 
     [[nodiscard]] double loss() const { return tokens > 0 ? loss_sum / double(tokens) : 0; }
     [[nodiscard]] double bits_per_byte() const;
@@ -26,9 +28,12 @@ struct EvaluationPlan {
     int batch = 8;       ///< windows at a time, over all ranks
     /// Called on every rank with its share of each batch, possibly without tokens.
     std::function<void(const MicroBatch& share, const Matrix& logits)> observe = {};
+    /// Asked before each batch, on every rank with the same answer: whether to give up.
+    std::function<bool()> stop = {};
 };
 
-/// One for each domain: windows that do not overlap, each predicting every byte but its first. Collective.
+/// One for each domain: windows that do not overlap, each predicting every byte but its first. Nothing when it was
+/// given up. Collective.
 [[nodiscard]] std::vector<TextLoss> evaluate_text(Trainer& trainer, const Corpus& corpus, const EvaluationPlan& plan,
                                                   const Communicator& world);
 

@@ -156,12 +156,13 @@ std::vector<Field> fields_of(ModelOptions& o) {
 
 std::vector<Field> fields_of(TrainOptions& o) {
     return {
-        {"ep", &o.ep, "ranks that hold one set of experts between them; 0: all ranks"},
-        {"ranks_per_node", &o.ranks_per_node, "ranks that count as one node in what is printed; 0: as MPI says"},
+        {"ep", &o.ep, "ranks that hold one set of experts between them; 0: all ranks", Lifetime::stretch},
+        {"ranks_per_node", &o.ranks_per_node, "ranks that count as one node in what is printed; 0: as MPI says",
+         Lifetime::stretch},
         {"sequence", &o.sequence, "tokens of a sequence"},
         {"batch", &o.batch, "sequences of one micro-batch, over all ranks"},
         {"accumulation", &o.accumulation, "micro-batches of a step"},
-        {"steps", &o.steps, "steps after which the run stops"},
+        {"steps", &o.steps, "steps after which the run stops", Lifetime::stretch},
         {"schedule_steps", &o.schedule_steps, "steps after which the learning rate is at its end; 0: steps"},
         {"warmup_steps", &o.warmup_steps, "steps in which the learning rate rises"},
         {"seed", &o.seed, "of weights, batches and noise"},
@@ -174,23 +175,29 @@ std::vector<Field> fields_of(TrainOptions& o) {
         {"epsilon", &o.epsilon, "added to the root of the mean square (adamw)"},
         {"weight_decay", &o.weight_decay, "of matrices, per step and learning rate"},
         {"clip", &o.clip, "largest norm of the gradient; 0: no limit"},
-        {"combine", &o.combine, "order in which outputs are added: exact, reduced"},
-        {"exchange", &o.exchange, "how rows travel: native, spread"},
-        {"placement", &o.placement, "which rank hosts which expert: linear, shuffled"},
-        {"threads", &o.threads, "threads of a rank"},
-        {"timeout", &o.timeout, "seconds that a rank waits for the others"},
+        {"combine", &o.combine, "order in which outputs are added: exact, reduced", Lifetime::stretch},
+        {"exchange", &o.exchange, "how rows travel: native, spread", Lifetime::stretch},
+        {"placement", &o.placement, "which rank hosts which expert: linear, shuffled", Lifetime::stretch},
+        {"threads", &o.threads, "threads of a rank", Lifetime::stretch},
+        {"timeout", &o.timeout, "seconds that a rank waits for the others", Lifetime::stretch},
         {"checkpoint_every", &o.checkpoint_every,
-         "steps between checkpoints, the first before any step; 0: one at the end"},
+         "steps between checkpoints, the first before any step; 0: one at the end", Lifetime::stretch},
     };
 }
 
 std::vector<Field> fields_of(RunOptions& o) {
+    constexpr Lifetime stretch = Lifetime::stretch, command = Lifetime::command;
     return {
-        {"text", &o.text, "files of text, or folders that scripts/prepare_text.py made"},
-        {"out", &o.out, "folder of the run, which must not exist; empty: runs/<date>-<time>", false},
-        {"validate", &o.validate, "at the end, measure bits per byte on a prepared folder's held-out text"},
-        {"log_every", &o.log_every, "steps between lines in a log"},
-        {"record_batches", &o.record_batches, "write tokens and choices of every step to batches.h5", false},
+        {"text", &o.text, "files of text, or folders that scripts/prepare_text.py made", stretch},
+        {"out", &o.out, "folder of the run, which must not exist unless --resume; empty: runs/<date>-<time>", command},
+        {"resume", &o.resume, "go on with the run in --out, with its stored configuration", command},
+        {"from_step", &o.from_step, "of which checkpoint --resume goes on; -1: of the newest", command},
+        {"keep", &o.keep, "checkpoints to keep, the newest; 0: all", stretch},
+        {"validate", &o.validate, "at the end, measure bits per byte on a prepared folder's held-out text", stretch},
+        {"log_every", &o.log_every, "steps between lines in a log", stretch},
+        {"record_batches", &o.record_batches, "write tokens and choices of every step to batches.h5", command},
+        {"timeline_steps", &o.timeline_steps, "first:last of the steps that timeline.json shows; empty: none", command},
+        {"prometheus", &o.prometheus, "file that shows the last step in Prometheus' format; empty: none", command},
     };
 }
 

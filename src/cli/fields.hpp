@@ -15,12 +15,12 @@ namespace expar::cli {
 struct RunOptions {
     std::vector<std::string> text;
     std::string out;
+    bool resume = false;
+    int from_step = -1;  ///< -1: the newest checkpoint
+    int keep = 0;        ///< newest checkpoints; 0: all
     bool validate = true;
     int log_every = 10;
     bool record_batches = false;
-    bool resume = false;
-    int from_step = -1;
-    int keep = 0;
     std::string timeline_steps;
     std::string prometheus;
 };
@@ -32,12 +32,19 @@ struct RunConfig {
     RunOptions run;
 };
 
+/// For how long the value of a field is good.
+enum class Lifetime {
+    run,      ///< stored in config.toml and checkpoints; a resume may not change it
+    stretch,  ///< stored, until a resume gives another
+    command,  ///< not stored
+};
+
 /// One member of an options struct under the name that its flag, its key in a file and messages are made from.
 struct Field {
     std::string_view name;  ///< of the member, "kv_heads"; the flag is "--kv-heads"
     std::variant<int*, std::uint64_t*, double*, bool*, std::string*, std::vector<std::string>*> value;
     std::string_view help;  ///< with unit and known names
-    bool stored = true;     ///< in config.toml and checkpoints
+    Lifetime lifetime = Lifetime::run;
 
     [[nodiscard]] std::string flag() const;            ///< "--kv-heads"
     [[nodiscard]] std::string_view type_name() const;  ///< what --help and messages call its type

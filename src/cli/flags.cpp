@@ -72,8 +72,7 @@ ConfigFlags::ConfigFlags(CLI::App& command) {
         for (const auto& field : group.fields) add_flag(command, field, group.title, given_[field.flag()]);
 }
 
-RunConfig ConfigFlags::read_here() const {
-    RunConfig config;
+void ConfigFlags::apply(RunConfig& config) const {
     if (!file_.empty()) apply_config_file(file_, config);
     for (const auto& group : field_groups(config))
         for (const auto& field : group.fields) {
@@ -83,17 +82,12 @@ RunConfig ConfigFlags::read_here() const {
             for (const auto& argument : arguments) field.set(argument);
             if (arguments.empty()) field.set("true");  // a switch
         }
-    return config;
 }
 
-RunConfig ConfigFlags::read(const Communicator& world) const {
-    RunConfig config;
-    judge_on_root(world, [&] { config = read_here(); });
-    const auto text = world.broadcast(to_toml(config), 0, {"configuration"});
-    config.run.out = world.broadcast(config.run.out, 0, {"configuration"});
-    const auto record = world.broadcast(std::string(config.run.record_batches ? "1" : ""), 0, {"configuration"});
-    config.run.record_batches = !record.empty();
-    apply_toml(text, "configuration of rank 0", config);
+RunConfig ConfigFlags::read(const Communicator& world, const RunConfig& base) const {
+    RunConfig config = base;
+    judge_on_root(world, [&] { apply(config); });
+    apply_toml(world.broadcast(to_full_toml(config), 0, {"configuration"}), "configuration of rank 0", config);
     return config;
 }
 

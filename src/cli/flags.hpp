@@ -19,12 +19,12 @@ public:
     ConfigFlags(const ConfigFlags&) = delete;
     ConfigFlags& operator=(const ConfigFlags&) = delete;
 
-    /// Defaults, then the file, then the flags. Read and judged on rank 0 and given to all. Collective; throws
-    /// UserError on every rank.
-    [[nodiscard]] RunConfig read(const Communicator& world) const;
+    /// `base`, then the file, then the flags. Read and judged on rank 0 and given to all. Collective; throws UserError
+    /// on every rank.
+    [[nodiscard]] RunConfig read(const Communicator& world, const RunConfig& base = {}) const;
 
 private:
-    [[nodiscard]] RunConfig read_here() const;
+    void apply(RunConfig& config) const;
 
     // What stands behind a flag, perhaps nothing, and whether it was given at all.
     struct Given {

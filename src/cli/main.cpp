@@ -1,11 +1,13 @@
 #include <cstdlib>
 #include <exception>
 #include <iostream>
+#include <string_view>
 #include <vector>
 
 #include "expar/base/error.hpp"
 #include "flags.hpp"
 #include "mpi_environment.hpp"
+#include "stop_request.hpp"
 #include "subcommands.hpp"
 
 namespace expar::cli {
@@ -60,7 +62,9 @@ int run_and_report(int argc, char** argv, const Communicator& world) {
 }  // namespace expar::cli
 
 int main(int argc, char** argv) {
-    const expar::cli::MpiEnvironment mpi(argc, argv);  // first, so that it outlives every Communicator
+    // Only what saves its work may outlive such a signal.
+    if (argc > 1 && std::string_view(argv[1]) == "train") expar::cli::catch_stop_signals();
+    const expar::cli::MpiEnvironment mpi(argc, argv);  // so that it outlives every Communicator
     const expar::Communicator world(MPI_COMM_WORLD, expar::cli::policy_of_program());
     return expar::cli::run_and_report(argc, argv, world);
 }

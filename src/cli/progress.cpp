@@ -6,23 +6,39 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
-#include <nlohmann/json.hpp>
 #include <numbers>
+#include <utility>
 
 #include "expar/base/error.hpp"
+#include "expar/store/partial_file.hpp"
 
 namespace expar::cli {
 namespace {
 
-std::string line_of(const StepReport& report, int steps) {
+std::int64_t tokens_per_second(const StepReport& report) {
+    return std::int64_t(double(report.tokens) / report.seconds);
+}
+
+std::string log_line(const StepReport& report, int steps, const std::string& left) {
     char text[256];
     std::snprintf(text, sizeof text,
                   "step %*d/%d  loss %.4f  bits/byte %.4f  %s tokens/s  dispatch+combine %.0f %%  load max/mean %.2f"
-                  "  dropped %lld",
+                  "  dropped %lld  %s left",
                   int(std::to_string(steps).size()), report.step, steps, report.loss, bits_of(report.loss),
-                  with_commas(std::int64_t(double(report.tokens) / report.seconds)).c_str(),
-                  100 * report.communication_share, report.load_max_over_mean, static_cast<long long>(report.dropped));
+                  with_commas(tokens_per_second(report)).c_str(), 100 * report.communication_share,
+                  report.load_max_over_mean, static_cast<long long>(report.dropped), left.c_str());
+    return text;
+}
+
+// What matters most comes first: a narrow terminal cuts the line off.
+std::string live_line(const StepReport& report, int steps, const std::string& left) {
+    const double share = steps > 0 ? double(report.step) / steps : 1;
+    char text[256];
+    std::snprintf(text, sizeof text, "%s %3.0f %%  %s left  step %d/%d  loss %.4f  bits/byte %.4f  %s tokens/s",
+                  bar_text(share, 24).c_str(), std::floor(100 * share), left.c_str(), report.step, steps, report.loss,
+                  bits_of(report.loss), with_commas(tokens_per_second(report)).c_str());
     return text;
 }
 
@@ -38,35 +54,6 @@ std::string with_commas(std::int64_t number) {
     return digits;
 }
 
-MetricsFile::MetricsFile(const std::filesystem::path& path) : path_(path), out_(path) {
-    if (!out_) throw UserError(concat(path_.string(), ": cannot be written"));
-}
-
-void MetricsFile::write(const StepReport& report) {
-    nlohmann::ordered_json line;
-    line["step"] = report.step;
-    line["loss"] = report.loss;
-    line["bits_per_byte"] = bits_of(report.loss);
-    line["balance_loss"] = report.balance_loss;
-    line["z_loss"] = report.z_loss;
-    line["objective"] = report.objective;
-    line["learning_rate"] = report.learning_rate;
-    line["gradient_norm"] = report.norm.total();
-    line["gradient_norm_dense"] = report.norm.dense;
-    line["gradient_norm_router"] = report.norm.router;
-    line["gradient_norm_experts"] = report.norm.experts;
-    line["clip_factor"] = report.clip_factor;
-    line["tokens"] = report.tokens;
-    line["tokens_per_second"] = double(report.tokens) / report.seconds;
-    line["communication_share"] = report.communication_share;
-    line["load_max_over_mean"] = report.load_max_over_mean;
-    line["dropped"] = report.dropped;
-    line["choices"] = report.choices;
-    line["seconds"] = report.seconds;
-    out_ << line.dump() << std::endl;
-    if (!out_) throw UserError(concat(path_.string(), ": writing failed"));
-}
-
 bool output_is_terminal() {
     if (!isatty(STDOUT_FILENO)) return false;
     // mpirun gives each rank a terminal of its own, without a size, and relays it: then its output is what counts.
@@ -77,16 +64,49 @@ bool output_is_terminal() {
     return !unknown && output.string().starts_with("/dev/pts/");
 }
 
+void TimeLeft::add(double step_seconds) {
+    ++count_;
+    mean_ += (step_seconds - mean_) * std::max(1.0 / count_, 0.02);
+}
+
+std::string clock_text(double seconds) {
+    const auto whole = std::llround(seconds);
+    char text[32];
+    if (whole >= 3600)
+        std::snprintf(text, sizeof text, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
+    else
+        std::snprintf(text, sizeof text, "%lld:%02lld", whole / 60, whole % 60);
+    return text;
+}
+
+std::string bar_text(double share, int width) {
+    const int filled = std::clamp(int(share * width), 0, width);
+    std::string bar(std::size_t(filled), '=');
+    if (filled < width) bar += '>';
+    bar.resize(std::size_t(width), ' ');
+    return "[" + bar + "]";
+}
+
 Progress::Progress(int steps, int log_every)
-    : steps_(steps), log_every_(std::max(1, log_every)), live_(output_is_terminal()) {}
+    : steps_(steps),
+      log_every_(std::max(1, log_every)),
+      live_(output_is_terminal()),
+      before_(std::chrono::steady_clock::now()) {}
 
 void Progress::show(const StepReport& report) {
+    // Time on the wall: what lies between steps, such as a checkpoint, lies between those to come as well.
+    const auto now = std::chrono::steady_clock::now();
+    left_.add(std::chrono::duration<double>(now - std::exchange(before_, now)).count());
+    const std::string left = clock_text(left_.seconds(steps_ - report.step));
+    const bool first = std::exchange(first_, false);
     if (live_) {
-        // A narrow terminal cuts the line off: broken into two, it could not be written over.
-        std::cout << "\r\x1b[?7l" << line_of(report, steps_) << "\x1b[K\x1b[?7h" << std::flush;
+        if (line_open_ && report.step < steps_ && now < drawn_ + std::chrono::milliseconds(100)) return;
+        drawn_ = now;
+        // Broken into two, the line could not be written over.
+        std::cout << "\r\x1b[?7l" << live_line(report, steps_, left) << "\x1b[K\x1b[?7h" << std::flush;
         line_open_ = true;
-    } else if (report.step == 1 || report.step % log_every_ == 0 || report.step == steps_)
-        std::cout << line_of(report, steps_) << std::endl;
+    } else if (first || report.step % log_every_ == 0 || report.step == steps_)
+        std::cout << log_line(report, steps_, left) << std::endl;
 }
 
 void Progress::finish() {

@@ -1,7 +1,6 @@
 #pragma once
 
-#include <filesystem>
-#include <fstream>
+#include <chrono>
 #include <string>
 
 #include "expar/train/trainer.hpp"
@@ -12,18 +11,25 @@ namespace expar::cli {
 /// "1,234,567"
 [[nodiscard]] std::string with_commas(std::int64_t number);
 
-/// A line per step of metrics.jsonl, written out at once so that others can follow. Lives on rank 0.
-class MetricsFile {
+/// How long what is left will take, from how long the last steps took: each counts 2 %, and while there are few, all
+/// the same.
+class TimeLeft {
 public:
-    explicit MetricsFile(const std::filesystem::path& path);
-    void write(const StepReport& report);  ///< throws UserError when the disk is full
+    void add(double step_seconds);
+    [[nodiscard]] double seconds(int steps_left) const { return steps_left * mean_; }
 
 private:
-    std::filesystem::path path_;
-    std::ofstream out_;
+    int count_ = 0;
+    double mean_ = 0;
 };
 
-/// What the user watches: one plain line every few steps in a log, one live line on a terminal. Lives on rank 0.
+/// "1:02:05", "2:05": hours where there are any, minutes, seconds.
+[[nodiscard]] std::string clock_text(double seconds);
+/// "[=====>    ]", `width` characters between the brackets.
+[[nodiscard]] std::string bar_text(double share, int width);
+
+/// What the user watches: one plain line every few steps in a log; on a terminal one live line with a bar. Lives on
+/// rank 0.
 class Progress {
 public:
     Progress(int steps, int log_every);
@@ -38,7 +44,11 @@ private:
     int steps_;
     int log_every_;
     bool live_;
+    bool first_ = true;
     bool line_open_ = false;
+    TimeLeft left_;
+    std::chrono::steady_clock::time_point before_;  ///< when the last step ended
+    std::chrono::steady_clock::time_point drawn_;   ///< when the live line was
 };
 
 /// Whether a person is watching standard output, also when a launcher stands between.

@@ -10,10 +10,12 @@
 #include "config_file.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/compute/cpu_device.hpp"
+#include "expar/store/checkpoint_folder.hpp"
 #include "expar/store/partial_file.hpp"
 #include "memory_need.hpp"
 #include "model_files.hpp"
 #include "progress.hpp"
+#include "stop_request.hpp"
 
 namespace expar::cli {
 namespace {
@@ -36,6 +38,22 @@ std::optional<Corpus> held_out_of(const RunOptions& options, const Communicator&
     return load_corpus(paths, Split::validation, 2, world);
 }
 
+// The stored names are as the user wrote them, perhaps from another folder.
+Corpus load_text(const RunConfig& config, const ResumePoint* from, const Communicator& world) {
+    try {
+        return load_corpus(config.run.text, Split::train, config.train.sequence + 1, world);
+    } catch (const UserError& error) {
+        if (!from || config.run.text != from->stored.run.text) throw;
+        throw UserError(concat(error.what(), "; --text says where it is now"));
+    }
+}
+
+EarlierSteps earlier_steps(const ResumePoint* from) {
+    if (!from) return {};
+    const CheckpointHeader& header = from->checkpoint.header();
+    return {header.step, header.tokens, header.seconds};
+}
+
 std::string mebibytes(std::int64_t bytes) {
     return concat(with_commas((bytes + (1 << 20) - 1) >> 20), " MiB");
 }
@@ -48,25 +66,43 @@ int ranks_of_fullest_node(const Topology& machine) {
 
 }  // namespace
 
-TrainingRun::TrainingRun(RunConfig config, const Communicator& world, RankStatus& status)
+TrainingRun::TrainingRun(RunConfig config, const ResumePoint* from, const Communicator& world, RankStatus& status)
     : config_(std::move(config)),
       world_(world),
       status_(status),
       root_(world.rank() == 0),
-      corpus_(load_corpus(config_.run.text, Split::train, config_.train.sequence + 1, world)),
+      corpus_(load_text(config_, from, world)),
       text_hash_(corpus_.hash()),
       held_out_(held_out_of(config_.run, world)),
-      folder_(create_run_folder(config_.run.out, world)),
       device_(make_cpu_device(config_.train.threads)) {
-<<<<<<< HEAD
-    judge_on_root(world_, [&] { replace_file(folder_.config(), to_toml(config_)); });
-=======
-    judge_on_root(world_, [&] { write_file(folder_.config(), to_toml(config_)); });
+    if (from) expect_same_text(from->checkpoint.header());
+    folder_ = from ? from->folder : create_run_folder(config_.run.out, world_);
     open_status();
->>>>>>> heads/status
-    announce();
-    record_.emplace(config_, folder_, world_);
-    trainer_.emplace(config_.model, config_.train, *device_, world_);
+    announce(from);
+    make_trainer(from);
+    if (from) {
+        from->checkpoint.load(blocks_of(*trainer_));
+        saved_step_ = from->checkpoint.header().step;
+        trainer_->set_steps_done(saved_step_);
+        judge_on_root(world_, [&] { set_aside_newer(folder_, saved_step_); });
+    }
+    judge_on_root(world_, [&] { replace_file(folder_.config(), to_toml(config_)); });
+    record_.emplace(config_, folder_, earlier_steps(from), trainer_->clock(), world_);
+}
+
+void TrainingRun::expect_same_text(const CheckpointHeader& header) const {
+    if (corpus_.bytes() != header.text_bytes || text_hash_ != header.text_hash)
+        throw UserError(concat("text: ", corpus_.bytes(), " bytes, which are not the ", header.text_bytes,
+                               " that this run was trained on"));
+}
+
+// A layout that gives an EP group as many ranks as before keeps its placement, unless another is asked for.
+void TrainingRun::make_trainer(const ResumePoint* from) {
+    const int ep = config_.train.ep == 0 ? world_.size() : config_.train.ep;
+    if (from && from->checkpoint.header().ep == ep && from->stored.train.placement == config_.train.placement)
+        trainer_.emplace(config_.model, config_.train, from->checkpoint.header().placement, *device_, world_);
+    else
+        trainer_.emplace(config_.model, config_.train, *device_, world_);
 }
 
 void expect_memory(const RunConfig& config, const Communicator& world) {
@@ -90,7 +126,7 @@ void TrainingRun::open_status() {
 }
 
 // Before anything large is allocated.
-void TrainingRun::announce() const {
+void TrainingRun::announce(const ResumePoint* from) const {
     const TrainOptions& options = config_.train;
     const Topology machine = discover_topology(world_);
     const int nodes =
@@ -108,7 +144,9 @@ void TrainingRun::announce() const {
               << " a rank: " << mebibytes(memory.parameters_bytes) << " parameters, gradients and moments, "
               << mebibytes(memory.activations_bytes) << " activations\n"
               << "text    " << with_commas(corpus_.bytes()) << " bytes: " << domains << "\n"
-              << "run     " << std::filesystem::absolute(folder_.root).string() << std::endl;
+              << "run     " << std::filesystem::absolute(folder_.root).string();
+    if (from) std::cout << ", from step " << from->checkpoint.header().step;
+    std::cout << std::endl;
     warn(machine);
 }
 
@@ -129,7 +167,9 @@ void TrainingRun::warn(const Topology& machine) const {
 void TrainingRun::save() {
     const int step = trainer_->steps_done();
     if (step == saved_step_) return;
-<<<<<<< HEAD
+    record_->flush();
+    const Span span(&trainer_->clock(), Phase::checkpoint);
+    status_.enter("checkpoint");
     const CheckpointHeader header{.config = to_toml(config_),
                                   .step = step,
                                   .seed = config_.train.seed,
@@ -142,12 +182,9 @@ void TrainingRun::save() {
                                   .version = EXPAR_VERSION,
                                   .placement = trainer_->placement(),
                                   .has_moments = config_.train.optimizer == "adamw"};
-=======
-    const CheckpointHeader header{to_toml(config_), step, config_.train.optimizer == "adamw"};
-    status_.enter("checkpoint");
->>>>>>> heads/status
     save_checkpoint(folder_.checkpoint(step), header, blocks_of(*trainer_), world_);
     saved_step_ = step;
+    judge_on_root(world_, [&] { prune_checkpoints(folder_.checkpoints(), config_.run.keep); });
 }
 
 void TrainingRun::step() {
@@ -158,26 +195,37 @@ void TrainingRun::step() {
                          .length = options.sequence};
     status_.set_step(draw.step);
     status_.enter("step");
-    const auto shares = draw_step(corpus_, draw, options.accumulation, world_);
     record_->begin_step(draw.step);
+    const auto shares = [&] {
+        const Span span(&trainer_->clock(), Phase::data);
+        return draw_step(corpus_, draw, options.accumulation, world_);
+    }();
     record_->end_step(trainer_->step(shares, record_->observer()));
+}
+
+bool TrainingRun::stopping() {
+    if (stopped_by_.empty()) stopped_by_ = agreed_stop(world_);
+    return !stopped_by_.empty();
 }
 
 void TrainingRun::train() {
     const TrainOptions& options = config_.train;
     if (options.checkpoint_every > 0) save();
-    while (trainer_->steps_done() < options.steps) {
+    while (trainer_->steps_done() < options.steps && !stopping()) {
         step();
         if (options.checkpoint_every > 0 && trainer_->steps_done() % options.checkpoint_every == 0) save();
     }
-    record_->finish();
     save();
+    record_->finish();
 }
 
 std::vector<TextLoss> TrainingRun::validate() {
-    if (!held_out_) return {};
+    if (!held_out_ || !stopped_by_.empty()) return {};
     // A window of one byte predicts nothing.
-    return evaluate_text(*trainer_, *held_out_, {std::max(2, config_.train.sequence), config_.train.batch}, world_);
+    const EvaluationPlan plan{.sequence = std::max(2, config_.train.sequence),
+                              .batch = config_.train.batch,
+                              .stop = [this] { return stopping(); }};
+    return evaluate_text(*trainer_, *held_out_, plan, world_);
 }
 
 void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
@@ -186,17 +234,19 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
     summary["steps"] = trainer_->steps_done();
     summary["tokens"] = record_->tokens();
     summary["seconds"] = record_->seconds();
-    summary["record_->tokens()per_second"] =
-        record_->seconds() > 0 ? double(record_->tokens()) / record_->seconds() : 0;
+    summary["tokens_per_second"] = record_->seconds() > 0 ? double(record_->tokens()) / record_->seconds() : 0;
     summary["parameters_total"] = parameters.total;
     summary["parameters_active"] = parameters.active;
     summary["ranks"] = world_.size();
     summary["ep"] = trainer_->layout().ep();
     summary["dp"] = trainer_->layout().dp();
+    summary["stopped_by"] = stopped_by_.empty() ? Json() : Json(stopped_by_);
     summary["validation"] = Json::array();
     for (const auto& domain : validation)
-        summary["validation"].push_back(
-            {{"domain", domain.domain}, {"bytes", domain.bytes}, {"bits_per_byte", domain.bits_per_byte()}});
+        summary["validation"].push_back({{"domain", domain.domain},
+                                         {"bytes", domain.bytes},
+                                         {"bits_per_byte", domain.bits_per_byte()},
+                                         {"expert_loads", domain.expert_loads}});
     summary["files"] = Json::array();
     std::vector<std::filesystem::path> files = record_->files();
     files.insert(files.begin(), folder_.config());
@@ -212,6 +262,9 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
         std::cout << "held-out " << domain.domain << ": " << domain.bits_per_byte() << " bits/byte of "
                   << with_commas(domain.bytes) << " bytes\n";
     for (const auto& file : summary["files"]) std::cout << "wrote   " << file.get<std::string>() << "\n";
+    if (!stopped_by_.empty())
+        std::cout << "saved step " << saved_step_ << "; go on with: " << resume_command(folder_.root, world_.size())
+                  << "\n";
     std::cout << std::flush;
 }
 

@@ -10,6 +10,7 @@
 #include "expar/train/corpus.hpp"
 #include "expar/train/trainer.hpp"
 #include "fields.hpp"
+#include "resume.hpp"
 #include "run_folder.hpp"
 #include "run_record.hpp"
 
@@ -18,20 +19,24 @@ namespace expar::cli {
 /// One training run, from its text to its last file. Every call is collective; `world` must outlive it.
 class TrainingRun {
 public:
-    /// `config` is settled: every option says what it stands for. Opens `status` in the run's folder.
-    TrainingRun(RunConfig config, const Communicator& world, RankStatus& status);
+    /// `config` is settled: every option says what it stands for. A new run, or one that goes on `from` a checkpoint,
+    /// of which nothing is changed before all of it is loaded. Opens `status` in the run's folder.
+    TrainingRun(RunConfig config, const ResumePoint* from, const Communicator& world, RankStatus& status);
 
-    /// Steps and checkpoints up to config.train.steps.
+    /// Steps and checkpoints up to config.train.steps, or until a signal asks for the end; the last step is saved.
     void train();
     /// Validation, the summary, and what was written.
     void conclude();
 
 private:
+    void expect_same_text(const CheckpointHeader& header) const;
+    void make_trainer(const ResumePoint* from);
+    void announce(const ResumePoint* from) const;
     void open_status();
-    void announce() const;
     void warn(const Topology& topology) const;
     void save();
     void step();
+    [[nodiscard]] bool stopping();  ///< collective
     [[nodiscard]] std::vector<TextLoss> validate();
     void write_summary(const std::vector<TextLoss>& validation);
 
@@ -47,6 +52,7 @@ private:
     std::optional<Trainer> trainer_;
     std::optional<RunRecord> record_;
     int saved_step_ = -1;
+    std::string stopped_by_;  ///< a signal's name; empty: none so far
 };
 
 /// Throws UserError on every rank when a node has less memory than its ranks need: a system that gives more than it

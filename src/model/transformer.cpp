@@ -20,7 +20,7 @@ std::vector<RouterStatistics> TransformerState::statistics() const {
 
 Transformer::Transformer(const ModelOptions& options, CombineOrder order, const MoeRuntime& runtime,
                          Parameters& parameters)
-    : options_(options), device_(*runtime.device), dtype_(parameters.dtype()) {
+    : options_(options), device_(*runtime.device), clock_(runtime.clock), dtype_(parameters.dtype()) {
     for (int layer = 0; layer < options.layers; ++layer)
         layers_.push_back(std::make_unique<Layer>(options, layer, order, runtime, parameters));
     const auto outside = parameters.of_layer(-1);
@@ -38,6 +38,7 @@ void Transformer::check_tokens(std::span<const int> tokens) const {
 }
 
 Matrix Transformer::embed(std::span<const int> tokens) const {
+    const Span span(clock_, Phase::embed);
     Matrix x(device_, dtype_, int(tokens.size()), options_.hidden);
     device_.rows().gather(ConstRows(embedding_->value(0)), tokens, x, device_.stream());
     return x;
@@ -62,13 +63,16 @@ TransformerState Transformer::forward(const MicroBatch& batch, const TokenScope&
     TransformerState state;
     Matrix x = embed(batch.tokens);
     for (const auto& layer : layers_) {
+        Span span(clock_, Phase::attention, layer->index);
         LayerState& layer_state = state.layers.emplace_back();
         layer_state.x = std::move(x);
         layer_state.after_attention = Matrix(device_, dtype_, batch.token_count(), options_.hidden);
         layer_state.attention = layer->attention.forward(batch, layer_state.x, layer_state.after_attention);
+        span.end();
         x = layer->feed_forward(layer_state, scope, training);
     }
     state.x = std::move(x);
+    const Span span(clock_, Phase::head);
     score_vocabulary(state);
 
     Matrix losses(device_, dtype_, batch.token_count(), 1);

@@ -26,9 +26,11 @@ Matrix Transformer::backward(const MicroBatch& batch, TransformerState& state, c
     if (const std::size_t expected = state.statistics().size(); routers != expected)
         throw Error(concat("transformer: ", routers, " gradients of routers, expected ", expected));
 
+    Span span(clock_, Phase::head_backward);
     device_.loss().backward(state.logits, batch.targets, state.log_sum_exp, scales.loss, state.logits,
                             device_.stream());
     Matrix d = score_vocabulary_backward(state, state.logits);
+    span.end();
     if (head_ != embedding_) ready(*head_);
     ready(*norm_);
     for (std::size_t l = layers_.size(); l-- > 0;) {
@@ -36,11 +38,13 @@ Matrix Transformer::backward(const MicroBatch& batch, TransformerState& state, c
         const LayerState& layer_state = state.layers[l];
         layer.feed_forward_backward(layer_state, d, layer.moe ? scales.routers[--routers] : RouterGradient{});
         for (ParameterBlock* block : std::views::reverse(layer.feed_forward_blocks)) ready(*block);
+        const Span attention(clock_, Phase::attention_backward, layer.index);
         Matrix d_x(device_, dtype_, d.rows(), d.cols());
         layer.attention.backward(batch, layer_state.x, layer_state.attention, d, d_x);
         ready(layer.attention_block);
         d = std::move(d_x);
     }
+    const Span embedding(clock_, Phase::embed_backward);
     device_.rows().scatter_add(d, batch.tokens, embedding_->gradient(0), device_.stream());
     ready(*embedding_);
     return d;

@@ -19,6 +19,8 @@ std::vector<ParameterBlock*> all_but_first(std::vector<ParameterBlock*> blocks) 
 Transformer::Layer::Layer(const ModelOptions& options, int layer, CombineOrder order, const MoeRuntime& runtime,
                           const Parameters& parameters)
     : device(*runtime.device),
+      clock(runtime.clock),
+      index(layer),
       norm_epsilon(options.norm_epsilon),
       attention_block(*parameters.of_layer(layer).front()),
       norm_tensor(int(attention_block.spec().tensors.size()) - 1),
@@ -31,20 +33,24 @@ Transformer::Layer::Layer(const ModelOptions& options, int layer, CombineOrder o
 }
 
 Matrix Transformer::Layer::feed_forward(LayerState& state, const TokenScope& scope, bool training) const {
+    Span span(clock, Phase::norm, index);
     const Matrix& x = state.after_attention;
     state.normed = Matrix(device, x.dtype(), x.rows(), x.cols());
     state.inverse_rms = Matrix(device, x.dtype(), x.rows(), 1);
     device.norm().forward(x, attention_block.value(norm_tensor), norm_epsilon, state.normed, state.inverse_rms,
                           device.stream());
+    span.end();
     Matrix y;
     if (moe) {
         auto forward = moe->forward(state.normed, scope, training);
         y = std::move(forward.y);
         state.moe = std::move(forward.state);
     } else {
+        const Span inner(clock, Phase::dense, index);
         y = Matrix(device, x.dtype(), x.rows(), x.cols());
         state.dense = dense->forward(state.normed, std::array{0, x.rows()}, y);
     }
+    const Span residual(clock, Phase::norm, index);
     device.rows().add(x, y, device.stream());
     return y;
 }
@@ -54,9 +60,11 @@ void Transformer::Layer::feed_forward_backward(const LayerState& state, Rows d, 
     if (moe) {
         d_normed = moe->backward(state.normed, *state.moe, d, gradient);
     } else {
+        const Span inner(clock, Phase::dense_backward, index);
         d_normed = Matrix(device, d.dtype(), d.rows(), d.cols());
         dense->backward(state.normed, std::array{0, d.rows()}, *state.dense, d, d_normed);
     }
+    const Span span(clock, Phase::norm_backward, index);
     device.norm().backward({state.after_attention, attention_block.value(norm_tensor), state.inverse_rms}, d_normed, d,
                            Write::add, attention_block.gradient(norm_tensor), device.stream());
 }

@@ -15,6 +15,8 @@ struct Transformer::Layer {
     void feed_forward_backward(const LayerState& state, Rows d, const RouterGradient& gradient) const;
 
     Device& device;
+    PhaseClock* clock;
+    int index;
     double norm_epsilon;
     ParameterBlock& attention_block;
     int norm_tensor;  ///< of the feed-forward network, in attention_block

@@ -21,6 +21,7 @@ RouterStatistics& RouterStatistics::operator+=(const RouterStatistics& other) {
         probabilities[e] += other.probabilities[e];
     }
     squared_log_sum_exp += other.squared_log_sum_exp;
+    entropy += other.entropy;
     return *this;
 }
 
@@ -33,7 +34,8 @@ std::vector<RouterStatistics> sum_over_ranks(std::vector<RouterStatistics> layer
     // Counts are exact in float64 up to 2^53, so that one collective carries everything.
     std::vector<double> flat;
     for (const auto& layer : layers) {
-        flat.insert(flat.end(), {double(layer.tokens), double(layer.dropped), layer.squared_log_sum_exp});
+        flat.insert(flat.end(),
+                    {double(layer.tokens), double(layer.dropped), layer.squared_log_sum_exp, layer.entropy});
         flat.insert(flat.end(), layer.choices.begin(), layer.choices.end());
         flat.insert(flat.end(), layer.probabilities.begin(), layer.probabilities.end());
     }
@@ -43,6 +45,7 @@ std::vector<RouterStatistics> sum_over_ranks(std::vector<RouterStatistics> layer
         layer.tokens = std::int64_t(*next++);
         layer.dropped = std::int64_t(*next++);
         layer.squared_log_sum_exp = *next++;
+        layer.entropy = *next++;
         for (auto& count : layer.choices) count = std::int64_t(*next++);
         for (auto& sum : layer.probabilities) sum = *next++;
     }

@@ -62,18 +62,23 @@ MoeLayer::MoeLayer(const MoeOptions& options, int layer, const MoeRuntime& runti
 }
 
 MoeLayer::Forward MoeLayer::forward(ConstRows x, const TokenScope& scope, bool training) const {
+    Span span(runtime_.clock, Phase::router, layer_);
     MoeState state;
     state.routing = route(x, scope, training, state);
+    span.next(Phase::plan);
     const PlanScope plan_scope{runtime_.placement, layer_, runtime_.member, options_.order, scope.first_token};
     state.plan = runtime_.dispatcher->plan(state.routing, plan_scope);
     const DispatchPlan& plan = state.plan;
 
     // The shared expert computes while rows travel.
+    span.next(Phase::dispatch);
     auto dispatching = runtime_.dispatcher->start_dispatch(plan, x);
     if (shared_) run_shared(x, state);
     state.expert_rows = dispatching.finish();
+    span.next(Phase::experts);
     state.outputs = runtime_.dispatcher->lend_outputs(plan, x.cols(), x.dtype());
     state.experts = experts_.forward(state.expert_rows, plan.expert_offsets, state.outputs);
+    span.next(Phase::combine);
     Matrix y = runtime_.dispatcher->start_combine(plan, state.outputs, state.routing.weights).finish();
     if (shared_) add_shared(state, y);
     return {std::move(y), std::move(state)};
@@ -125,12 +130,15 @@ void MoeLayer::observe(const Routing& routing, MoeState& state) const {
     std::ranges::copy(counts, statistics.choices.begin());
     device.routing().sum_over_tokens(state.weighing.probabilities, statistics.probabilities, device.stream());
     statistics.squared_log_sum_exp = device.update().sum_of_squares(state.weighing.log_sum_exp, device.stream());
+    statistics.entropy = device.routing().sum_of_entropies(state.logits, state.weighing.probabilities,
+                                                           state.weighing.log_sum_exp, device.stream());
     statistics.tokens = routing.tokens;
     statistics.dropped = routing.dropped();
     state.statistics = std::move(statistics);
 }
 
 void MoeLayer::run_shared(ConstRows x, MoeState& state) const {
+    const Span span(runtime_.clock, Phase::shared, layer_);
     Device& device = *runtime_.device;
     state.shared_out = Matrix(device, x.dtype(), x.rows(), x.cols());
     state.shared = shared_->forward(x, std::array{0, x.rows()}, state.shared_out);
@@ -139,6 +147,7 @@ void MoeLayer::run_shared(ConstRows x, MoeState& state) const {
 }
 
 void MoeLayer::add_shared(const MoeState& state, Rows y) const {
+    const Span span(runtime_.clock, Phase::shared, layer_);
     const RowOperations& rows = runtime_.device->rows();
     Stream& stream = runtime_.device->stream();
     if (options_.shared == SharedExpert::gated)

@@ -12,15 +12,19 @@ Matrix MoeLayer::backward(ConstRows x, const MoeState& state, ConstRows d_y, con
     Stream& stream = device.stream();
     const DispatchPlan& plan = state.plan;
 
+    Span span(runtime_.clock, Phase::combine_backward, layer_);
     auto returning = runtime_.dispatcher->start_combine_backward(plan, d_y, state.outputs);
     Matrix d_shared;
     if (shared_) d_shared = shared_backward(x, state, d_y);
     CombineGradient combine = returning.finish();
 
+    span.next(Phase::experts_backward);
     Matrix d_rows(device, x.dtype(), state.expert_rows.view().rows(), x.cols());
     experts_.backward(state.expert_rows, plan.expert_offsets, state.experts, combine.d_outputs, d_rows);
+    span.next(Phase::dispatch_backward);
     DispatchGradient dispatch = runtime_.dispatcher->start_dispatch_backward(plan, d_rows, combine.d_weights).finish();
 
+    span.next(Phase::router_backward);
     Matrix d_logits(device, x.dtype(), x.rows(), options_.experts);
     device.routing().weigh_backward(
         options_.convention,
@@ -33,6 +37,7 @@ Matrix MoeLayer::backward(ConstRows x, const MoeState& state, ConstRows d_y, con
 }
 
 Matrix MoeLayer::shared_backward(ConstRows x, const MoeState& state, ConstRows d_y) const {
+    const Span span(runtime_.clock, Phase::shared_backward, layer_);
     Device& device = *runtime_.device;
     Stream& stream = device.stream();
     Matrix d_x(device, x.dtype(), x.rows(), x.cols());

@@ -34,13 +34,6 @@ void compress(hid_t properties, const Hdf5File::Shape& shape, std::size_t elemen
     H5Pset_deflate(properties, unsigned(level));
 }
 
-Owned text_type() {
-    const hid_t type = H5Tcopy(H5T_C_S1);
-    H5Tset_size(type, H5T_VARIABLE);
-    H5Tset_cset(type, H5T_CSET_UTF8);
-    return {type, H5Tclose};
-}
-
 // Room on the disk behind what a file holds, without changing its size; what errno says, 0 when there is room.
 #ifdef FALLOC_FL_KEEP_SIZE
 int reserve_space(int descriptor, std::size_t begin, std::size_t bytes) {
@@ -137,7 +130,9 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path) {
     const htri_t is_hdf5 = H5Fis_hdf5(path.c_str());
     if (is_hdf5 < 0) throw UserError(concat(path.string(), ": cannot be read", last_cause()));
     if (is_hdf5 == 0) throw UserError(concat(path.string(), ": not an HDF5 file"));
-    const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+    hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+    // One that is being written beside readers, or whose writer was killed.
+    if (file < 0) file = H5Fopen(path.c_str(), H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, H5P_DEFAULT);
     if (file < 0) throw UserError(concat(path.string(), ": a damaged HDF5 file", last_cause()));
     return {file, path};
 }

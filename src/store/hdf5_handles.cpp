@@ -1,8 +1,15 @@
 #include "hdf5_handles.hpp"
 
+#include <fcntl.h>
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <string_view>
 #include <vector>
+
+#include "expar/base/error.hpp"
 
 namespace expar {
 
@@ -31,6 +38,35 @@ std::string last_cause() {
 
 std::string object_path(const std::string& name) {
     return "/" + name;
+}
+
+Owned text_type() {
+    const hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, H5T_VARIABLE);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    return {type, H5Tclose};
+}
+
+void reserve_behind(hid_t file, const std::filesystem::path& path, std::size_t bytes) {
+#ifdef FALLOC_FL_KEEP_SIZE
+    void* handle = nullptr;
+    hsize_t end = 0;
+    if (H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) < 0 || handle == nullptr || H5Fget_filesize(file, &end) < 0)
+        return;
+    rlimit limit{};  // of what a process may write, which the system forgets here
+    const bool fits = getrlimit(RLIMIT_FSIZE, &limit) != 0 || end + bytes <= limit.rlim_cur;
+    const int descriptor = *static_cast<const int*>(handle);
+    const int error = !fits                                                                       ? EFBIG
+                      : fallocate(descriptor, FALLOC_FL_KEEP_SIZE, off_t(end), off_t(bytes)) == 0 ? 0
+                                                                                                  : errno;
+    if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO)
+        throw UserError(concat(path.string(), ": cannot be written: ", std::strerror(error)));
+#endif
+}
+
+void give_back_reserve(const std::filesystem::path& path) {
+    std::error_code ignored;  // setting the size that it has frees what lies behind
+    std::filesystem::resize_file(path, std::filesystem::file_size(path, ignored), ignored);
 }
 
 Owned make_space(const Hdf5File::Shape& shape) {

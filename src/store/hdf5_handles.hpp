@@ -2,6 +2,7 @@
 
 #include <hdf5.h>
 
+#include <filesystem>
 #include <string>
 
 #include "expar/store/hdf5_file.hpp"
@@ -34,6 +35,15 @@ void keep_quiet();
 
 /// "/" and the name
 [[nodiscard]] std::string object_path(const std::string& name);
+
+/// UTF-8 of any length
+[[nodiscard]] Owned text_type();
+
+/// Makes room on the disk for `bytes` behind the file's end, without changing its size. Throws UserError when there is
+/// none; where the system cannot reserve, it does nothing.
+void reserve_behind(hid_t file, const std::filesystem::path& path, std::size_t bytes);
+/// Gives back what a file that is closed has reserved and not used.
+void give_back_reserve(const std::filesystem::path& path);
 
 /// A dataspace that stays as it is; without dimensions it holds one value.
 [[nodiscard]] Owned make_space(const Hdf5File::Shape& shape);

@@ -38,7 +38,10 @@ ObjectiveScales Objective::add(const TransformerState& state) {
         for (const auto& layer : all) sums[1] += double(layer.tokens) * balance_loss(layer, model_.top_k);
     loss_sum_ += sums[0];
     balance_sum_ += sums[1];
-    for (const auto& layer : all) {
+    found_.routers.resize(all.size(), RouterStatistics(model_.experts));
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        const RouterStatistics& layer = all[i];
+        found_.routers[i] += layer;
         z_sum_ += layer.squared_log_sum_exp;
         found_.load_max_over_mean = std::max(found_.load_max_over_mean, layer.max_over_mean());
         found_.dropped += layer.dropped;

@@ -1,8 +1,9 @@
 #include "expar/train/trainer.hpp"
 
+#include <algorithm>
 #include <array>
-#include <chrono>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "expar/train/objective.hpp"
@@ -11,10 +12,6 @@
 
 namespace expar {
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point begin) {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
 
 Layout layout_of(const TrainOptions& options, int ranks) {
     options.validate(ranks);
@@ -35,6 +32,25 @@ void take(const ObjectiveValue& value, StepReport& report) {
     report.load_max_over_mean = value.load_max_over_mean;
     report.dropped = value.dropped;
     report.choices = value.choices;
+    report.routers = value.routers;
+    double entropies = 0;
+    std::int64_t tokens = 0;
+    for (const auto& layer : value.routers) {
+        entropies += layer.entropy;
+        tokens += layer.tokens;
+    }
+    report.router_entropy = tokens > 0 ? entropies / double(tokens) : 0;
+}
+
+// Of the worst layer. `most_rows` are those of its busiest rank.
+double max_over_mean(std::span<const double> most_rows, const std::vector<RouterStatistics>& layers, int ranks) {
+    double worst = 1;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        const auto& choices = layers[i].choices;
+        const auto rows = std::accumulate(choices.begin(), choices.end(), -layers[i].dropped);
+        if (rows > 0) worst = std::max(worst, most_rows[i] * ranks / double(rows));
+    }
+    return worst;
 }
 
 }  // namespace
@@ -46,6 +62,7 @@ struct Trainer::Parts {
     const Communicator& world;
     Layout layout;
     Placement placement;
+    PhaseClock clock;
     Communicator group;  // of expert parallelism; the dispatcher's alone
     std::unique_ptr<Dispatcher> dispatcher;
     Parameters parameters;
@@ -53,15 +70,18 @@ struct Trainer::Parts {
     Optimizer optimizer;
     GradientReducer reducer;
     int steps_done = 0;
+    std::vector<double> rows_of_experts;  // [layers with experts] that this rank's experts were given in a step
 
     Parts(const ModelOptions& model, const TrainOptions& options, Placement placement, Device& device,
           const Communicator& world);
 
     [[nodiscard]] int member() const { return layout.member_of(world.rank()); }
-    [[nodiscard]] MoeRuntime runtime() { return {&device, dispatcher.get(), &world, &placement, member()}; }
+    [[nodiscard]] MoeRuntime runtime() { return {&device, dispatcher.get(), &world, &placement, member(), &clock}; }
     [[nodiscard]] TokenScope scope_of(const MicroBatch& share) const {
         return {options.seed, std::uint32_t(steps_done + 1), share.first_token};
     }
+    void count_rows(const TransformerState& state);
+    void take_largest(double seconds, double communication_share, StepReport& report);
     void accumulate(std::span<const MicroBatch> shares, Objective& objective, StepObserver* observer);
     void update(StepReport& report, StepObserver* observer);
 };
@@ -86,30 +106,62 @@ Trainer::Parts::Parts(const ModelOptions& shape, const TrainOptions& how, Placem
 // Forward and backward of every micro-batch; gradients travel during the last backward. One state is alive at a time.
 void Trainer::Parts::accumulate(std::span<const MicroBatch> shares, Objective& objective, StepObserver* observer) {
     parameters.zero_gradients();
+    rows_of_experts.clear();
     const int count = int(shares.size());
     for (int m = 0; m < count; ++m) {
         TransformerState state = transformer.forward(shares[m], scope_of(shares[m]), true);
         if (observer) observer->after_forward(m, shares[m], state);
-        const ObjectiveScales scales = objective.add(state);
+        count_rows(state);
+        const ObjectiveScales scales = [&] {
+            const Span span(&clock, Phase::objective);
+            return objective.add(state);
+        }();
         if (!objective.finite())
             throw UserError(
                 concat("step ", steps_done + 1, ": the loss is not finite; ", locate_in_forward(device, state, world)));
         const bool last = m + 1 == count;
         const Matrix d_embedded = transformer.backward(shares[m], state, scales, [&](ParameterBlock& block) {
+            const Span span(last ? &clock : nullptr, Phase::reduce);
             if (last) reducer.ready(block);
         });
         if (observer) observer->after_backward(m, d_embedded);
     }
+    const Span span(&clock, Phase::reduce);
     reducer.finish();
 }
 
+void Trainer::Parts::count_rows(const TransformerState& state) {
+    std::size_t next = 0;
+    for (const auto& layer : state.layers) {
+        if (!layer.moe) continue;
+        if (next == rows_of_experts.size()) rows_of_experts.push_back(0);
+        rows_of_experts[next++] += layer.moe->plan.expert_offsets.back();
+    }
+}
+
+// The last collective of a step: what is reported of the rank that has most of it.
+void Trainer::Parts::take_largest(double seconds, double communication_share, StepReport& report) {
+    std::vector<double> largest{seconds, communication_share};
+    const PhaseSeconds phases = clock.take();
+    largest.insert(largest.end(), phases.begin(), phases.end());
+    largest.insert(largest.end(), rows_of_experts.begin(), rows_of_experts.end());
+    world.max(largest, {"time of a step"});
+    report.seconds = largest[0];
+    report.communication_share = largest[1];
+    std::copy_n(largest.begin() + 2, phase_count, report.phase_seconds.begin());
+    report.rank_load_max_over_mean =
+        max_over_mean(std::span(largest).subspan(2 + phase_count), report.routers, world.size());
+}
+
 void Trainer::Parts::update(StepReport& report, StepObserver* observer) {
+    Span span(&clock, Phase::clip);
     report.norm = gradient_norm(device, parameters.blocks(), placement, layout, world);
     if (!std::isfinite(report.norm.total()))
         throw UserError(concat("step ", report.step, ": the gradient is not finite; ",
                                locate_in_gradients(device, parameters.blocks(), world)));
     report.clip_factor = clip_factor(report.norm.total(), options.clip);
     if (observer) observer->before_update(report);
+    span.next(Phase::update);
     optimizer.update(report.step, report.clip_factor);
     device.synchronize();
 }
@@ -126,7 +178,8 @@ Trainer::~Trainer() = default;
 StepReport Trainer::step(std::span<const MicroBatch> shares, StepObserver* observer) {
     Parts& parts = *parts_;
     if (shares.empty()) throw Error("trainer: a step without micro-batches, expected at least one");
-    const auto begin = std::chrono::steady_clock::now();
+    const Span span(&parts.clock, Phase::other);
+    const std::int64_t begin = parts.clock.now();
     const double communicated = parts.dispatcher->counters().seconds;
 
     StepReport report;
@@ -139,11 +192,8 @@ StepReport Trainer::step(std::span<const MicroBatch> shares, StepObserver* obser
     parts.update(report, observer);
     ++parts.steps_done;
 
-    const double seconds = seconds_since(begin);
-    std::array slowest{seconds, (parts.dispatcher->counters().seconds - communicated) / seconds};
-    parts.world.max(slowest, {"time of a step"});
-    report.seconds = slowest[0];
-    report.communication_share = slowest[1];
+    const double seconds = double(parts.clock.now() - begin) / 1e9;
+    parts.take_largest(seconds, (parts.dispatcher->counters().seconds - communicated) / seconds, report);
     return report;
 }
 
@@ -152,7 +202,7 @@ Trainer::Evaluation Trainer::evaluate(const MicroBatch& share) {
     // Counts of tokens are exact in float64.
     std::array sums{state.loss_sum, double(share.loss_count())};
     parts_->world.sum(sums, {"loss of an evaluation"});
-    return {sums[0], std::int64_t(sums[1]), std::move(state.logits)};
+    return {sums[0], std::int64_t(sums[1]), std::move(state.logits), sum_over_ranks(state.statistics(), parts_->world)};
 }
 
 int Trainer::steps_done() const {
@@ -181,6 +231,9 @@ const DispatchCounters& Trainer::dispatch_counters() const {
 }
 const Traffic& Trainer::dispatch_traffic() const {
     return parts_->dispatcher->traffic();
+}
+PhaseClock& Trainer::clock() {
+    return parts_->clock;
 }
 
 }  // namespace expar

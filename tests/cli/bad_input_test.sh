@@ -59,6 +59,9 @@ refuses "none.txt" train --text none.txt "${small[@]}"
 refuses "empty.txt" train --text empty.txt "${small[@]}"
 refuses "short.txt" train --text short.txt "${small[@]}"
 refuses "text" train "${small[@]}"
+refuses "timeline-steps: expected first:last" "${train[@]}" --timeline-steps 3
+refuses "1:1000 are 1000 steps, expected at most 100" "${train[@]}" --timeline-steps 1:1000
+refuses "taken: cannot be written" "${train[@]}" --prometheus taken --out with-prometheus
 refuses "taken: exists already" "${train[@]}" --out taken
 refuses "not finite" "${train[@]}" --out diverges --steps 20 --optimizer sgd --learning-rate 1e30 --warmup-steps 0 --clip 0
 refuses "none: no such run" eval none --text text.txt

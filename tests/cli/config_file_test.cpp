@@ -44,10 +44,20 @@ TEST(ConfigFile, GivesBackEveryFieldAndTheSameText) {
         const auto found = field_groups(read);
         for (std::size_t g = 0; g < expected.size(); ++g)
             for (std::size_t f = 0; f < expected[g].fields.size(); ++f) {
-                if (!expected[g].fields[f].stored) continue;
+                if (expected[g].fields[f].lifetime == Lifetime::command) continue;
                 EXPECT_EQ(found[g].fields[f].text(), expected[g].fields[f].text()) << expected[g].fields[f].name;
             }
     }
+}
+
+TEST(ConfigFile, InFullAlsoHasWhatIsNotStored) {
+    const RunConfig config = unusual();
+    RunConfig read;
+    apply_toml(to_full_toml(config), "x.toml", read);
+    EXPECT_EQ(to_full_toml(read), to_full_toml(config));
+    EXPECT_EQ(read.run.out, config.run.out);
+    EXPECT_TRUE(read.run.resume);
+    EXPECT_EQ(to_toml(config).find("resume"), std::string::npos);
 }
 
 TEST(ConfigFile, KeepsNumbersToTheLastBit) {

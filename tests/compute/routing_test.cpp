@@ -14,6 +14,7 @@ namespace {
 struct Results {
     std::vector<int> experts, counts;
     std::vector<double> sums;
+    double entropies = 0;
     Matrix probabilities, log_sum_exp, weights, d_logits;
 };
 
@@ -26,6 +27,7 @@ Results run(Device& device, RouterConvention convention, int tokens, int experts
     Results out{std::vector<int>(std::size_t(tokens) * top_k),
                 std::vector<int>(experts, 9),
                 std::vector<double>(experts, 9),
+                9,
                 Matrix(device, dtype, tokens, experts),
                 Matrix(device, dtype, tokens, 1),
                 Matrix(device, dtype, tokens, top_k),
@@ -39,6 +41,7 @@ Results run(Device& device, RouterConvention convention, int tokens, int experts
                            {d_probability, 0.01}, out.d_logits, stream);
     routing.count(out.experts, out.counts, stream);
     routing.sum_over_tokens(out.probabilities, out.sums, stream);
+    out.entropies = routing.sum_of_entropies(logits, out.probabilities, out.log_sum_exp, stream);
     return out;
 }
 
@@ -63,6 +66,7 @@ TEST_P(RoutingTest, CpuGivesWhatTheReferenceGives) {
                     EXPECT_LT(relative_error(ours.log_sum_exp, expected.log_sum_exp), 1e-6);
                     EXPECT_LT(relative_error(ours.weights, expected.weights), 1e-6);
                     EXPECT_LT(relative_error(ours.d_logits, expected.d_logits), 2e-6);
+                    EXPECT_NEAR(ours.entropies, expected.entropies, 1e-6 * expected.entropies);
                     for (int e = 0; e < experts; ++e)
                         EXPECT_NEAR(ours.sums[e], expected.sums[e], 1e-6 * expected.sums[e]);
                 }
@@ -108,6 +112,7 @@ TEST_P(RoutingTest, CpuBitsDoNotDependOnTheTokensBesideNorOnThreads) {
         EXPECT_TRUE(same_bits(all.weights, threaded.weights));
         EXPECT_TRUE(same_bits(all.d_logits, threaded.d_logits));
         EXPECT_EQ(all.sums, threaded.sums);
+        EXPECT_EQ(all.entropies, threaded.entropies);
         const Results some = run(*one, convention, 65, 11, top_k);
         EXPECT_TRUE(same_bits(some.weights, all.weights.view().slice(0, 65)));
         EXPECT_TRUE(same_bits(some.d_logits, all.d_logits.view().slice(0, 65)));
@@ -157,6 +162,48 @@ TEST(Routing, WeightsFollowTheirConvention) {
     EXPECT_EQ(element(plain.weights, 0, 1), p1);
     EXPECT_EQ(element(run(*device, RouterConvention::softmax_renormalized, 1, 8, 1).weights, 0, 0), 1);
     EXPECT_LT(element(run(*device, RouterConvention::top1_probability, 1, 8, 1).weights, 0, 0), 1);
+}
+
+// -Σ p log p of each token, with p from float64 logits.
+double plain_entropies(ConstRows logits) {
+    double sum = 0;
+    for (int t = 0; t < logits.rows(); ++t) {
+        double denominator = 0;
+        for (int e = 0; e < logits.cols(); ++e) denominator += std::exp(element(logits, t, e));
+        for (int e = 0; e < logits.cols(); ++e) {
+            const double p = std::exp(element(logits, t, e)) / denominator;
+            sum -= p * std::log(p);
+        }
+    }
+    return sum;
+}
+
+double entropies_of(Device& device, ConstRows logits, int top_k) {
+    Matrix p(device, logits.dtype(), logits.rows(), logits.cols()), lse(device, logits.dtype(), logits.rows(), 1);
+    Matrix weights(device, logits.dtype(), logits.rows(), top_k);
+    std::vector<int> chosen(std::size_t(logits.rows()) * top_k);
+    device.routing().select(logits, top_k, chosen, device.stream());
+    device.routing().weigh(RouterConvention::softmax, logits, chosen, {p, lse, weights}, device.stream());
+    return device.routing().sum_of_entropies(logits, p, lse, device.stream());
+}
+
+TEST(Routing, EntropiesAreThoseOfTheFullSoftmax) {
+    for (const auto& name : device_names()) {
+        const auto device = make_device_named(name);
+        const Matrix logits = random_matrix(*device, DType::float32, 70, 11, 5, 3);
+        const double plain = plain_entropies(logits);
+        EXPECT_NEAR(entropies_of(*device, logits, 2), plain, 1e-5 * plain) << name;
+        const Matrix equal = zero_matrix(*device, DType::float32, 5, 8);
+        EXPECT_NEAR(entropies_of(*device, equal, 2), 5 * std::log(8), 1e-5) << name;
+        // One expert takes all: nothing is left to chance, and nothing is not a number.
+        Matrix certain = zero_matrix(*device, DType::float32, 1, 8);
+        certain.view().row<float>(0)[3] = 300;
+        EXPECT_NEAR(entropies_of(*device, certain, 2), 0, 1e-4) << name;
+    }
+    const auto reference = make_reference_device();
+    const Matrix logits = random_matrix(*reference, DType::float64, 70, 11, 5, 3);
+    const double plain = plain_entropies(logits);
+    EXPECT_NEAR(entropies_of(*reference, logits, 2), plain, 1e-12 * plain);
 }
 
 TEST(Routing, AnUnknownNameListsTheKnownOnes) {

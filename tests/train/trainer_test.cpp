@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <ostream>
 
 #include "expar/base/error.hpp"
@@ -123,6 +124,10 @@ protected:
         EXPECT_EQ(found.tokens, expected.tokens) << where;
         EXPECT_EQ(found.choices, expected.choices) << where;
         EXPECT_EQ(found.dropped, expected.dropped) << where;
+        near(found.router_entropy, expected.router_entropy, 1e-4, "entropy");
+        ASSERT_EQ(found.routers.size(), expected.routers.size()) << where;
+        for (std::size_t layer = 0; layer < found.routers.size(); ++layer)
+            EXPECT_EQ(found.routers[layer].choices, expected.routers[layer].choices) << where;
     }
 };
 
@@ -162,6 +167,53 @@ TEST_P(TrainerTest, EvaluatesWhatItWouldTrainOnWithoutNoiseAndCapacity) {
     EXPECT_EQ(evaluation.tokens, report.tokens);
     EXPECT_NEAR(evaluation.loss_sum / double(evaluation.tokens) / report.loss, 1, 1e-12);
     EXPECT_EQ(trainer.steps_done(), 1);
+    ASSERT_EQ(evaluation.routers.size(), report.routers.size());
+    for (std::size_t layer = 0; layer < report.routers.size(); ++layer)
+        EXPECT_EQ(evaluation.routers[layer].choices, report.routers[layer].choices);
+}
+
+// Every rank's experts get the rows that chose them: what they all got is in the report, where they are in the
+// placement.
+TEST_P(TrainerTest, ReportsTheRowsOfTheBusiestRank) {
+    ModelOptions model = GetParam().model;
+    model.capacity_factor = 0;  // nothing is dropped
+    options.placement = "shuffled";
+    Trainer trainer(model, options, *device, world);
+    const StepReport report = trainer.step(shares_of(batches_of(1), world));
+    double worst = 0;
+    std::int64_t choices = 0;
+    std::size_t next = 0;
+    for (int layer = 0; layer < model.layers; ++layer) {
+        if (!model.is_moe(layer)) continue;
+        const auto& loads = report.routers.at(next++).choices;
+        const auto total = std::accumulate(loads.begin(), loads.end(), std::int64_t{0});
+        choices += total;
+        for (int rank = 0; rank < world.size(); ++rank) {
+            std::int64_t rows = 0;
+            for (const int expert : trainer.placement().experts_on(layer, rank)) rows += loads[expert];
+            worst = std::max(worst, double(rows) * world.size() / double(total));
+        }
+    }
+    EXPECT_EQ(next, report.routers.size());
+    EXPECT_EQ(choices, report.choices);
+    EXPECT_DOUBLE_EQ(report.rank_load_max_over_mean, worst);
+    EXPECT_GT(report.router_entropy, 0);
+    EXPECT_LE(report.router_entropy, std::log(model.experts));
+}
+
+// What is in no step is in none of its phases.
+TEST_P(TrainerTest, ReportsTheSecondsOfItsPhases) {
+    Trainer trainer(GetParam().model, options, *device, world);
+    for (int step = 1; step <= 2; ++step) {
+        const StepReport report = trainer.step(shares_of(batches_of(step), world));
+        const auto of = [&](Phase phase) { return report.phase_seconds[std::size_t(phase)]; };
+        for (const Phase phase : {Phase::embed, Phase::attention, Phase::router, Phase::dispatch, Phase::experts,
+                                  Phase::combine, Phase::head, Phase::experts_backward, Phase::reduce, Phase::update})
+            EXPECT_GT(of(phase), 0) << name_of(phase);
+        EXPECT_EQ(of(Phase::dense) > 0, GetParam().model.moe_every > 1);
+        EXPECT_EQ(of(Phase::shared) > 0, GetParam().model.shared_intermediate > 0);
+        EXPECT_EQ(of(Phase::data), 0);
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, TrainerTest,

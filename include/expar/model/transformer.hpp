@@ -80,6 +80,7 @@ private:
 
     ModelOptions options_;
     Device& device_;
+    PhaseClock* clock_;
     DType dtype_;
     std::vector<std::unique_ptr<Layer>> layers_;
     ParameterBlock* embedding_;

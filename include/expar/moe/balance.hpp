@@ -19,6 +19,7 @@ struct RouterStatistics {
     std::vector<std::int64_t> choices;  ///< [E], before capacity
     std::vector<double> probabilities;  ///< [E], Σ_t p_te
     double squared_log_sum_exp = 0;     ///< Σ_t lse_t²
+    double entropy = 0;                 ///< Σ_t -Σ_e p_te log p_te, nats
 
     explicit RouterStatistics(int experts = 0) : choices(experts), probabilities(experts) {}
     RouterStatistics& operator+=(const RouterStatistics& other);

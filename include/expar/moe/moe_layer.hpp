@@ -7,6 +7,7 @@
 #include "expar/moe/dispatcher.hpp"
 #include "expar/moe/experts.hpp"
 #include "expar/moe/router.hpp"
+#include "expar/observe/phase_clock.hpp"
 
 namespace expar {
 
@@ -43,7 +44,8 @@ struct MoeRuntime {
     Dispatcher* dispatcher = nullptr;     ///< of the EP group
     const Communicator* world = nullptr;  ///< all ranks: what capacity is shared over
     const Placement* placement = nullptr;
-    int member = 0;  ///< this rank's place in its EP group
+    int member = 0;               ///< this rank's place in its EP group
+    PhaseClock* clock = nullptr;  ///< null: time is not measured
 };
 
 /// What the backward of a forward needs. The lent rows go back to the dispatcher with it.

@@ -19,7 +19,8 @@ struct ObjectiveValue {
     double objective = 0;
     double load_max_over_mean = 1;  ///< of the worst layer and micro-batch
     std::int64_t dropped = 0;
-    std::int64_t choices = 0;  ///< k T over layers with experts
+    std::int64_t choices = 0;               ///< k T over layers with experts
+    std::vector<RouterStatistics> routers;  ///< of each layer with experts, of all ranks and micro-batches
 };
 
 /// The one objective of a step, of which every rank back-propagates its share:

@@ -25,9 +25,14 @@ struct StepReport {
     double learning_rate = 0;
     double load_max_over_mean = 1;  ///< of the worst layer and micro-batch
     std::int64_t dropped = 0;
-    std::int64_t choices = 0;        ///< k T over layers with experts
-    double seconds = 0;              ///< of the slowest rank
-    double communication_share = 0;  ///< of this rank's step in dispatch and combine, largest over ranks
+    std::int64_t choices = 0;               ///< k T over layers with experts
+    std::vector<RouterStatistics> routers;  ///< of each layer with experts, of all ranks and micro-batches
+    double router_entropy = 0;              ///< mean over tokens and those layers, nats
+    double rank_load_max_over_mean = 1;     ///< rows that a rank's experts were given, of the worst layer
+    double seconds = 0;                     ///< of the slowest rank
+    double communication_share = 0;         ///< of this rank's step in dispatch and combine, largest over ranks
+    /// Since the step before: what lies between the steps is in it. Of the slowest rank in each phase.
+    PhaseSeconds phase_seconds{};
 };
 
 /// What verify looks at between the parts of a step. All pointers are borrowed and valid during the call.
@@ -58,7 +63,8 @@ public:
     struct Evaluation {
         double loss_sum = 0;
         std::int64_t tokens = 0;
-        Matrix logits;  ///< [T, V] of this rank's share
+        Matrix logits;                          ///< [T, V] of this rank's share
+        std::vector<RouterStatistics> routers;  ///< of each layer with experts, of all ranks
     };
     [[nodiscard]] Evaluation evaluate(const MicroBatch& share);
 
@@ -71,6 +77,8 @@ public:
     [[nodiscard]] const Layout& layout() const;
     [[nodiscard]] const DispatchCounters& dispatch_counters() const;
     [[nodiscard]] const Traffic& dispatch_traffic() const;
+    /// Of this rank. Steps take its seconds; whoever works between them may open phases of it.
+    [[nodiscard]] PhaseClock& clock();
 
 private:
     struct Parts;
