@@ -109,7 +109,8 @@ bool is_foreign(std::string_view text, std::size_t at, bool value) {
         return (c == '[' && !value) ||
                std::string_view(value ? " \t\r\n=,[" : " \t\r\n.\xBF").find(before) == std::string_view::npos;
     if (c == '-' && before >= '0' && before <= '9') return true;  // a date
-    return c == ':' || c == '{' || (c == '=' && value) || ((c < ' ' || c > '~') && c != '\t' && c != '\r' && c != '\n');
+    return c == ':' || c == '{' || c == '}' || (c == '=' && value) ||
+           ((c < ' ' || c > '~') && c != '\t' && c != '\r' && c != '\n');
 }
 
 // toml++ parses and destroys tables by recursion, a dotted key being as many tables as it has dots, and it relies on
