@@ -5,6 +5,7 @@ build_packages=(
     build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libcli11-dev
     nlohmann-json3-dev libtomlplusplus-dev libxxhash-dev libgtest-dev python3 python3-venv xz-utils gzip
 )
+fuzz_packages=(clang-16 libclang-rt-16-dev)
 text_packages=(
     bible-kjv bible-kjv-text debian-reference-en debian-reference-de debian-reference-fr debian-reference-es
     libc6-dev linux-libc-dev
@@ -86,7 +87,8 @@ mpi_environment() {
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((available + $1 - 1) / $1))}
 }
 
-# build_tree BUILD_DIR TARGET CMAKE_ARGUMENT...: configures and builds, with as many compilers as there are cores.
+# build_tree BUILD_DIR TARGET CMAKE_ARGUMENT...: configures and builds, with as many compilers as there are cores. Builds
+# $source_dir where that is set, otherwise all of it.
 build_tree() {
     local build=$1 target=$2 generator=()
     shift 2
@@ -94,7 +96,7 @@ build_tree() {
     if command -v ninja >/dev/null && [[ ! -f $build/CMakeCache.txt ]]; then generator=(-G Ninja); fi
     mkdir -p "$build" 2>/dev/null || fail "$build: cannot be made; see --build-dir"
     [[ -w $build ]] || fail "$build: cannot be written; see --build-dir"
-    cmake -S "$root" -B "$build" "${generator[@]}" "$@" >"$build/configure.log" 2>&1 || {
+    cmake -S "${source_dir:-$root}" -B "$build" "${generator[@]}" "$@" >"$build/configure.log" 2>&1 || {
         cat "$build/configure.log" >&2
         fail "configuring failed; all of it is in $build/configure.log"
     }

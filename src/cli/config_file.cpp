@@ -89,45 +89,48 @@ std::string text_of(RunConfig config, bool whole) {
 
 constexpr std::size_t most_bytes = std::size_t{1} << 20;
 
-// Where the strings and comments of TOML end, so that what stands in them is not taken for structure.
+// The last byte of a text in quotes, or before the end of its line.
 std::size_t end_of_quoted(std::string_view text, std::size_t begin) {
-    const char quote = text[begin];
-    const bool many_lines = text.substr(begin, 3) == std::string(3, quote);
-    const std::string end = many_lines ? std::string(3, quote) : std::string(1, quote);
-    for (std::size_t at = begin + end.size(); at < text.size(); ++at) {
-        if (quote == '"' && text[at] == '\\')
-            ++at;
-        else if (text.substr(at).starts_with(end)) {
-            at += end.size() - 1;
-            for (int more = 0; many_lines && more < 2 && text.substr(at + 1, 1) == end.substr(0, 1); ++more) ++at;
-            return at;
-        } else if (!many_lines && text[at] == '\n')
-            return at - 1;
+    std::size_t at = begin + 1;
+    for (; at < text.size() && text[at] != '\n'; ++at) {
+        if (text[at] == text[begin]) return at;
+        if (text[begin] == '"' && text[at] == '\\' && text.substr(at + 1, 1) != "\n") ++at;
     }
-    return text.size();
+    return at - 1;
 }
 
-// toml++ parses and destroys tables by recursion, a dotted key being as many tables as it has dots. No key of ours has
-// a dot and no value more than a list, so that what is deeper is refused before its parser sees it.
+// Whether no key or value of ours, nor what is between them, has this character outside of texts in quotes.
+bool is_foreign(std::string_view text, std::size_t at, bool value) {
+    const char c = text[at];
+    const char before = at > 0 ? text[at - 1] : '\n';
+    const bool quote = c == '"' || c == '\'';
+    if (quote && text.substr(at, 3) == std::string(3, c)) return true;  // a text of several lines
+    if (quote || c == '[')                                              // within a word, or the name of a table
+        return (c == '[' && !value) ||
+               std::string_view(value ? " \t\r\n=,[" : " \t\r\n.\xBF").find(before) == std::string_view::npos;
+    if (c == '-' && before >= '0' && before <= '9') return true;  // a date
+    return c == ':' || c == '{' || c == '}' || (c == '=' && value) ||
+           ((c < ' ' || c > '~') && c != '\t' && c != '\r' && c != '\n');
+}
+
+// toml++ parses and destroys tables by recursion, a dotted key being as many tables as it has dots, and it relies on
+// what it has not checked in dates that are cut, in headers of tables and behind letters that are not ASCII. None of
+// these is a key or value of ours, nor is a text of several lines: they are refused before its parser sees them.
 void expect_flat(std::string_view text, std::string_view source) {
     constexpr int deepest = 8;
     int line = 1, dots = 0, brackets = 0;
-    for (std::size_t at = 0; at < text.size(); ++at) {
+    bool value = false;  // behind the '='
+    for (std::size_t at = text.starts_with("\xEF\xBB\xBF") ? 3 : 0; at < text.size(); ++at) {
         const char c = text[at];
-        if (c == '"' || c == '\'') {
-            const std::size_t end = end_of_quoted(text, at);
-            line += int(std::ranges::count(text.substr(at, end - at), '\n'));
-            at = end;
-            continue;
-        }
-        if (c == '#') at = std::min(text.size(), text.find('\n', at)) - 1;
-        if (c == '[' || c == '{') ++brackets;
-        if (c == ']' || c == '}') brackets = std::max(0, brackets - 1);
+        brackets = std::max(0, brackets + (c == '[') - (c == ']'));
         dots = c == '.' ? dots + 1 : c == '=' || c == ',' || c == '\n' ? 0 : dots;
-        if (dots > deepest || brackets > deepest)
-            throw UserError(
-                concat(source, ":", line, ": tables or lists in one another, more than ", deepest, " deep"));
+        if (is_foreign(text, at, value) || dots > deepest || brackets > deepest)
+            throw UserError(concat(source, ":", line, ": expected KEY = VALUE, a number, true, false, a text of one ",
+                                   "line in quotes, or a list of these"));
+        value = (value || c == '=') && (c != '\n' || brackets > 0);
         line += c == '\n';
+        if (c == '"' || c == '\'') at = end_of_quoted(text, at);
+        if (c == '#') at = std::min(text.size(), text.find('\n', at)) - 1;
     }
 }
 

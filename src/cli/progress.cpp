@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "expar/base/error.hpp"
+#include "expar/store/partial_file.hpp"
 
 namespace expar::cli {
 namespace {

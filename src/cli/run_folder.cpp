@@ -25,7 +25,8 @@ void make_new(const fs::path& folder) {
     std::error_code failed;
     if (folder.has_parent_path()) fs::create_directories(folder.parent_path(), failed);
     if (!failed && !fs::create_directory(folder, failed) && !failed)
-        throw UserError(concat(folder.string(), ": exists already; a run is never overwritten, give another --out"));
+        throw UserError(
+            concat(folder.string(), ": exists already; a run is never overwritten: give another --out, or --resume"));
     if (failed) throw UserError(concat(folder.string(), ": cannot be made: ", failed.message()));
 }
 
@@ -33,6 +34,11 @@ void make_new(const fs::path& folder) {
 
 fs::path RunFolder::checkpoint(int step) const {
     return checkpoint_path(checkpoints(), step);
+}
+
+fs::path RunFolder::batches(int earlier_steps) const {
+    if (earlier_steps == 0) return root / "batches.h5";
+    return root / concat("batches-from-", step_name(earlier_steps + 1).substr(5), ".h5");
 }
 
 RunFolder create_run_folder(const std::string& name, const Communicator& world) {

@@ -16,7 +16,8 @@ struct RunFolder {
     [[nodiscard]] std::filesystem::path routing() const { return root / "routing.h5"; }
     [[nodiscard]] std::filesystem::path timeline() const { return root / "timeline.json"; }
     [[nodiscard]] std::filesystem::path summary() const { return root / "summary.json"; }
-    [[nodiscard]] std::filesystem::path batches() const { return root / "batches.h5"; }
+    /// batches.h5; when the run goes on after step 40, batches-from-000041.h5
+    [[nodiscard]] std::filesystem::path batches(int earlier_steps = 0) const;
     [[nodiscard]] std::filesystem::path checkpoints() const { return root / "checkpoints"; }
     [[nodiscard]] std::filesystem::path status() const { return root / "status"; }  ///< what each rank did last
     [[nodiscard]] std::filesystem::path checkpoint(int step) const;                 ///< checkpoints/step-000050.h5

@@ -19,7 +19,8 @@ RunRecord::RunRecord(const RunConfig& config, const RunFolder& folder, const Ear
         if (!run.prometheus.empty()) prometheus_.emplace(run.prometheus, config.model);
         progress_.emplace(config.train.steps, run.log_every);
     });
-    if (run.record_batches) batches_.emplace(folder_.batches(), world_);
+    batches_path_ = folder_.batches(earlier.step);
+    if (run.record_batches) batches_.emplace(batches_path_, world_);
     if (!run.timeline_steps.empty())
         timeline_.emplace(step_range(run.timeline_steps), folder_.timeline(), config.train.ranks_per_node, clock_,
                           world_);
@@ -65,7 +66,7 @@ void RunRecord::finish() {
 std::vector<std::filesystem::path> RunRecord::files() const {
     std::vector<std::filesystem::path> files = {folder_.metrics()};
     if (routing_) files.push_back(folder_.routing());
-    if (batches_) files.push_back(folder_.batches());
+    if (batches_) files.push_back(batches_path_);
     if (timeline_ && timeline_->written()) files.push_back(folder_.timeline());
     if (prometheus_) files.emplace_back(prometheus_->path());
     return files;

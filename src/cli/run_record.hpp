@@ -46,6 +46,7 @@ public:
 private:
     const Communicator& world_;
     RunFolder folder_;
+    std::filesystem::path batches_path_;
     PhaseClock& clock_;
     std::optional<MetricsFile> metrics_;        // on rank 0
     std::optional<RoutingFile> routing_;        // on rank 0, of a model with experts

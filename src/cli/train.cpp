@@ -1,7 +1,10 @@
+#include <iostream>
 #include <memory>
 
 #include "expar/comm/rank_status.hpp"
+#include "expar/comm/verdict.hpp"
 #include "flags.hpp"
+#include "resume.hpp"
 #include "subcommands.hpp"
 #include "training_run.hpp"
 
@@ -17,8 +20,43 @@ RunConfig settled(RunConfig config, int ranks) {
     config.train.validate(ranks);
     if (config.train.schedule_steps == 0) config.train.schedule_steps = config.train.steps;
     if (config.run.log_every < 1) throw UserError(concat("log_every: ", config.run.log_every, ", expected at least 1"));
+    if (config.run.keep < 0) throw UserError(concat("keep: ", config.run.keep, ", expected at least 0 checkpoints"));
     if (!config.run.timeline_steps.empty()) (void)step_range(config.run.timeline_steps);
     return config;
+}
+
+int train(const RunConfig& config, const ResumePoint* from, const Communicator& program) {
+    RankStatus status;  // outlives all that waits
+    WaitPolicy policy = *program.policy();
+    policy.timeout_seconds = config.train.timeout;
+    policy.status = &status;
+    const Communicator world(program.mpi(), policy);
+    expect_memory(config, world);
+    try {
+        TrainingRun run(config, from, world, status);
+        run.train();
+        run.conclude();
+    } catch (const std::exception& error) {
+        status.fail(error.what());
+        throw;
+    }
+    status.leave();
+    return 0;
+}
+
+int resume(const ConfigFlags& flags, const RunOptions& asked, const Communicator& program) {
+    const ResumePoint from = find_resume_point(asked, program);
+    const RunConfig config = settled(flags.read(program, from.stored), program.size());
+    expect_same_run(from.stored, config);
+    const int step = from.checkpoint.header().step;
+    bool finished = false;
+    judge_on_root(program, [&] { finished = is_finished(from.folder, step, config.train.steps); });
+    if (program.broadcast(std::string(finished ? "yes" : ""), 0, {"resume"}).empty())
+        return train(config, &from, program);
+    if (program.rank() == 0)
+        std::cout << from.folder.root.string() << ": step " << step << " is done, and --steps " << config.train.steps
+                  << " asks for no more" << std::endl;
+    return 0;
 }
 
 }  // namespace
@@ -26,23 +64,10 @@ RunConfig settled(RunConfig config, int ranks) {
 Runner add_train(CLI::App& command) {
     const auto flags = std::make_shared<ConfigFlags>(command);  // shared: a std::function must be copyable
     return [flags](const Communicator& program) {
-        const RunConfig config = settled(flags->read(program), program.size());
-        RankStatus status;  // outlives all that waits
-        WaitPolicy policy = *program.policy();
-        policy.timeout_seconds = config.train.timeout;
-        policy.status = &status;
-        const Communicator world(program.mpi(), policy);
-        expect_memory(config, world);
-        try {
-            TrainingRun run(config, world, status);
-            run.train();
-            run.conclude();
-        } catch (const std::exception& error) {
-            status.fail(error.what());
-            throw;
-        }
-        status.leave();
-        return 0;
+        const RunConfig asked = flags->read(program);
+        if (asked.run.resume) return resume(*flags, asked.run, program);
+        if (asked.run.from_step >= 0) throw UserError("--from-step: expected together with --resume");
+        return train(settled(asked, program.size()), nullptr, program);
     };
 }
 

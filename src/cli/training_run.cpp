@@ -10,11 +10,11 @@
 #include "config_file.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/compute/cpu_device.hpp"
+#include "expar/store/checkpoint_folder.hpp"
 #include "expar/store/partial_file.hpp"
 #include "memory_need.hpp"
 #include "model_files.hpp"
 #include "progress.hpp"
-#include "resume.hpp"
 #include "stop_request.hpp"
 
 namespace expar::cli {
@@ -38,6 +38,22 @@ std::optional<Corpus> held_out_of(const RunOptions& options, const Communicator&
     return load_corpus(paths, Split::validation, 2, world);
 }
 
+// The stored names are as the user wrote them, perhaps from another folder.
+Corpus load_text(const RunConfig& config, const ResumePoint* from, const Communicator& world) {
+    try {
+        return load_corpus(config.run.text, Split::train, config.train.sequence + 1, world);
+    } catch (const UserError& error) {
+        if (!from || config.run.text != from->stored.run.text) throw;
+        throw UserError(concat(error.what(), "; --text says where it is now"));
+    }
+}
+
+EarlierSteps earlier_steps(const ResumePoint* from) {
+    if (!from) return {};
+    const CheckpointHeader& header = from->checkpoint.header();
+    return {header.step, header.tokens, header.seconds};
+}
+
 std::string mebibytes(std::int64_t bytes) {
     return concat(with_commas((bytes + (1 << 20) - 1) >> 20), " MiB");
 }
@@ -50,21 +66,43 @@ int ranks_of_fullest_node(const Topology& machine) {
 
 }  // namespace
 
-TrainingRun::TrainingRun(RunConfig config, const Communicator& world, RankStatus& status)
+TrainingRun::TrainingRun(RunConfig config, const ResumePoint* from, const Communicator& world, RankStatus& status)
     : config_(std::move(config)),
       world_(world),
       status_(status),
       root_(world.rank() == 0),
-      corpus_(load_corpus(config_.run.text, Split::train, config_.train.sequence + 1, world)),
+      corpus_(load_text(config_, from, world)),
       text_hash_(corpus_.hash()),
       held_out_(held_out_of(config_.run, world)),
-      folder_(create_run_folder(config_.run.out, world)),
       device_(make_cpu_device(config_.train.threads)) {
-    judge_on_root(world_, [&] { replace_file(folder_.config(), to_toml(config_)); });
+    if (from) expect_same_text(from->checkpoint.header());
+    folder_ = from ? from->folder : create_run_folder(config_.run.out, world_);
     open_status();
-    announce();
-    trainer_.emplace(config_.model, config_.train, *device_, world_);
-    record_.emplace(config_, folder_, EarlierSteps{}, trainer_->clock(), world_);
+    announce(from);
+    make_trainer(from);
+    if (from) {
+        from->checkpoint.load(blocks_of(*trainer_));
+        saved_step_ = from->checkpoint.header().step;
+        trainer_->set_steps_done(saved_step_);
+        judge_on_root(world_, [&] { set_aside_newer(folder_, saved_step_); });
+    }
+    judge_on_root(world_, [&] { replace_file(folder_.config(), to_toml(config_)); });
+    record_.emplace(config_, folder_, earlier_steps(from), trainer_->clock(), world_);
+}
+
+void TrainingRun::expect_same_text(const CheckpointHeader& header) const {
+    if (corpus_.bytes() != header.text_bytes || text_hash_ != header.text_hash)
+        throw UserError(concat("text: ", corpus_.bytes(), " bytes, which are not the ", header.text_bytes,
+                               " that this run was trained on"));
+}
+
+// A layout that gives an EP group as many ranks as before keeps its placement, unless another is asked for.
+void TrainingRun::make_trainer(const ResumePoint* from) {
+    const int ep = config_.train.ep == 0 ? world_.size() : config_.train.ep;
+    if (from && from->checkpoint.header().ep == ep && from->stored.train.placement == config_.train.placement)
+        trainer_.emplace(config_.model, config_.train, from->checkpoint.header().placement, *device_, world_);
+    else
+        trainer_.emplace(config_.model, config_.train, *device_, world_);
 }
 
 void expect_memory(const RunConfig& config, const Communicator& world) {
@@ -88,7 +126,7 @@ void TrainingRun::open_status() {
 }
 
 // Before anything large is allocated.
-void TrainingRun::announce() const {
+void TrainingRun::announce(const ResumePoint* from) const {
     const TrainOptions& options = config_.train;
     const Topology machine = discover_topology(world_);
     const int nodes =
@@ -106,7 +144,9 @@ void TrainingRun::announce() const {
               << " a rank: " << mebibytes(memory.parameters_bytes) << " parameters, gradients and moments, "
               << mebibytes(memory.activations_bytes) << " activations\n"
               << "text    " << with_commas(corpus_.bytes()) << " bytes: " << domains << "\n"
-              << "run     " << std::filesystem::absolute(folder_.root).string() << std::endl;
+              << "run     " << std::filesystem::absolute(folder_.root).string();
+    if (from) std::cout << ", from step " << from->checkpoint.header().step;
+    std::cout << std::endl;
     warn(machine);
 }
 
@@ -129,6 +169,7 @@ void TrainingRun::save() {
     if (step == saved_step_) return;
     record_->flush();
     const Span span(&trainer_->clock(), Phase::checkpoint);
+    status_.enter("checkpoint");
     const CheckpointHeader header{.config = to_toml(config_),
                                   .step = step,
                                   .seed = config_.train.seed,
@@ -141,9 +182,9 @@ void TrainingRun::save() {
                                   .version = EXPAR_VERSION,
                                   .placement = trainer_->placement(),
                                   .has_moments = config_.train.optimizer == "adamw"};
-    status_.enter("checkpoint");
     save_checkpoint(folder_.checkpoint(step), header, blocks_of(*trainer_), world_);
     saved_step_ = step;
+    judge_on_root(world_, [&] { prune_checkpoints(folder_.checkpoints(), config_.run.keep); });
 }
 
 void TrainingRun::step() {
@@ -174,8 +215,8 @@ void TrainingRun::train() {
         step();
         if (options.checkpoint_every > 0 && trainer_->steps_done() % options.checkpoint_every == 0) save();
     }
-    record_->finish();
     save();
+    record_->finish();
 }
 
 std::vector<TextLoss> TrainingRun::validate() {

@@ -10,6 +10,7 @@
 #include "expar/train/corpus.hpp"
 #include "expar/train/trainer.hpp"
 #include "fields.hpp"
+#include "resume.hpp"
 #include "run_folder.hpp"
 #include "run_record.hpp"
 
@@ -18,8 +19,9 @@ namespace expar::cli {
 /// One training run, from its text to its last file. Every call is collective; `world` must outlive it.
 class TrainingRun {
 public:
-    /// `config` is settled: every option says what it stands for. Opens `status` in the run's folder.
-    TrainingRun(RunConfig config, const Communicator& world, RankStatus& status);
+    /// `config` is settled: every option says what it stands for. A new run, or one that goes on `from` a checkpoint,
+    /// of which nothing is changed before all of it is loaded. Opens `status` in the run's folder.
+    TrainingRun(RunConfig config, const ResumePoint* from, const Communicator& world, RankStatus& status);
 
     /// Steps and checkpoints up to config.train.steps, or until a signal asks for the end; the last step is saved.
     void train();
@@ -27,8 +29,10 @@ public:
     void conclude();
 
 private:
+    void expect_same_text(const CheckpointHeader& header) const;
+    void make_trainer(const ResumePoint* from);
+    void announce(const ResumePoint* from) const;
     void open_status();
-    void announce() const;
     void warn(const Topology& topology) const;
     void save();
     void step();

@@ -51,9 +51,16 @@ bool is_deep(std::string_view json) {
     return false;
 }
 
+// A JSON number with a point or an exponent may be any, and fits no integer.
+bool holds_integers(const nlohmann::json& list) {
+    return list.is_array() && std::ranges::all_of(list, [](const auto& value) { return value.is_number_integer(); });
+}
+
 SafetensorsFile::Tensor tensor_of(const nlohmann::json& entry) {
     SafetensorsFile::Tensor tensor;
     tensor.dtype = entry.at("dtype").get<std::string>();
+    if (!holds_integers(entry.at("shape")) || !holds_integers(entry.at("data_offsets")))
+        throw nlohmann::json::other_error::create(501, "no integers", &entry);
     tensor.shape = entry.at("shape").get<std::vector<std::int64_t>>();
     const auto offsets = entry.at("data_offsets").get<std::array<std::uint64_t, 2>>();
     tensor.begin = offsets[0];

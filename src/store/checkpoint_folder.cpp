@@ -7,6 +7,7 @@
 
 #include "expar/base/error.hpp"
 #include "expar/store/digest.hpp"
+#include "expar/store/raw_file.hpp"
 
 namespace expar {
 namespace {
@@ -50,6 +51,18 @@ bool is_leftover(const std::string& name) {
     return step_of(rest).has_value();
 }
 
+bool is_whole_digest(const fs::path& path) {
+    try {
+        const RawFile file = RawFile::open(path);
+        std::string text(file.bytes(), '\0');
+        file.read_at(0, std::as_writable_bytes(std::span(text)));
+        (void)parse_digest(text, path.string());
+        return true;
+    } catch (const UserError&) {
+        return false;
+    }
+}
+
 }  // namespace
 
 std::string step_name(int step) {
@@ -70,6 +83,19 @@ std::vector<ListedCheckpoint> list_checkpoints(const fs::path& folder) {
             found.push_back({*step, file, fs::exists(digest_path(file), ignored)});
     std::ranges::sort(found, {}, [](const auto& entry) { return std::pair(entry.step, entry.path); });
     return found;
+}
+
+void finish_interrupted_saves(const fs::path& folder) {
+    for (const auto& checkpoint : list_checkpoints(folder)) {
+        if (checkpoint.has_digest) continue;
+        const fs::path digest = digest_path(checkpoint.path);
+        const fs::path pending = digest.string() + ".partial";
+        std::error_code failed;
+        if (!fs::exists(pending, failed) || !is_whole_digest(pending)) continue;
+        fs::rename(pending, digest, failed);
+        if (failed) throw UserError(concat(digest.string(), ": cannot be written: ", failed.message()));
+        sync_folder(folder);
+    }
 }
 
 void prune_checkpoints(const fs::path& folder, int keep) {

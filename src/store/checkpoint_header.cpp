@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 
 #include "checkpoint_parts.hpp"
@@ -41,23 +42,9 @@ Placement read_placement(const Hdf5File& file) {
     const auto shape = file.shape(counts_name);
     if (shape.size() != 2) fail(file, concat(counts_name, " is ", describe(shape), ", expected [layers, members]"));
     const auto counts = read_integers(file, counts_name, shape);
-    const auto listed = read_integers(file, experts_name, file.shape(experts_name));
-    const auto layers = std::size_t(shape[0]), members = std::size_t(shape[1]);
-    std::vector slots(layers, std::vector(members, std::vector<int>()));
-    std::size_t next = 0;
-    int experts = 0;
-    for (std::size_t i = 0; i < counts.size(); ++i) {
-        if (counts[i] < 0 || std::size_t(counts[i]) > listed.size() - next)
-            fail(file, concat(counts_name, ": has a count of ", counts[i], ", and ", listed.size() - next, " of ",
-                              experts_name, " are left"));
-        auto& member = slots[i / members][i % members];
-        for (; member.size() < std::size_t(counts[i]); ++next) member.push_back(listed[next]);
-    }
-    if (next != listed.size())
-        fail(file, concat(experts_name, " has ", listed.size(), " experts, ", counts_name, " says ", next));
-    for (const int expert : listed) experts = std::max(experts, expert + 1);
+    const auto experts = read_integers(file, experts_name, file.shape(experts_name));
     try {
-        return Placement(experts, std::move(slots));
+        return unpack_placement(std::size_t(shape[1]), counts, experts);
     } catch (const UserError& error) {
         fail(file, error.what());
     }
@@ -71,6 +58,33 @@ std::int64_t natural(const Hdf5File& file, const char* name, std::int64_t least,
 }
 
 }  // namespace
+
+Placement unpack_placement(std::size_t members, std::span<const std::int32_t> counts,
+                           std::span<const std::int32_t> listed) {
+    const std::size_t layers = members == 0 ? 0 : counts.size() / members;
+    if (layers == 0 || layers * members != counts.size())
+        throw UserError(concat(counts_name, ": ", counts.size(), " counts for ", members, " members a layer"));
+    std::vector slots(layers, std::vector(members, std::vector<int>()));
+    std::size_t next = 0;
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+        if (counts[i] < 0 || std::size_t(counts[i]) > listed.size() - next)
+            throw UserError(concat(counts_name, ": has a count of ", counts[i], ", and ", listed.size() - next, " of ",
+                                   experts_name, " are left"));
+        const auto here = listed.subspan(next, std::size_t(counts[i]));
+        slots[i / members][i % members].assign(here.begin(), here.end());
+        next += here.size();
+    }
+    if (next != listed.size())
+        throw UserError(concat(experts_name, " has ", listed.size(), " experts, ", counts_name, " says ", next));
+    // Every expert is somewhere in every layer, so that no number is larger than what is listed.
+    std::size_t experts = 0;
+    for (const int expert : listed) {
+        if (expert < 0 || std::size_t(expert) >= listed.size() / layers)
+            throw UserError(concat(experts_name, ": expert ", expert, " of at most ", listed.size() / layers));
+        experts = std::max(experts, std::size_t(expert) + 1);
+    }
+    return Placement(int(experts), std::move(slots));
+}
 
 void write_header(Hdf5File& file, const CheckpointHeader& header) {
     file.set_attribute("", "format", std::string(checkpoint_format));

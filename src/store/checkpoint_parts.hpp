@@ -25,6 +25,11 @@ inline constexpr std::array<Quantity, 3> quantities = {
     return specs;
 }
 
+/// A placement as a checkpoint keeps it: how many experts each member of each layer has, and which. Throws UserError
+/// for what is no placement; takes memory in proportion to what is given.
+[[nodiscard]] Placement unpack_placement(std::size_t members, std::span<const std::int32_t> counts,
+                                         std::span<const std::int32_t> listed);
+
 /// All of a checkpoint but its tensors: attributes, and the placement as two datasets.
 void write_header(Hdf5File& file, const CheckpointHeader& header);
 /// Throws UserError when `file` is not a checkpoint, or one that no program of ours can have written.

@@ -116,19 +116,35 @@ TEST(ConfigFile, MayGiveOneTextOrSeveralAndAnIntegerForANumber) {
 
 // toml++ would use the stack up on them.
 TEST(ConfigFile, RefusesTablesThatAreDeep) {
-    const std::string line = ": tables or lists in one another, more than 8 deep";
+    const std::string line =
+        ": expected KEY = VALUE, a number, true, false, a text of one line in quotes, or a list of these";
     const auto repeat = [](const std::string& part, int times) {
         std::string text;
         for (int i = 0; i < times; ++i) text += part;
         return text;
     };
-    EXPECT_EQ(complaint_about("\n" + repeat("a.", 400'000) + "a = 1\n"), "train.toml:2" + line);
-    EXPECT_EQ(complaint_about(repeat("'a'.", 100'000) + "a = 1\n"), "train.toml:1" + line);
-    const std::string five_quotes = R"(x = {y = """""a""""",)";  // two of them are text
-    EXPECT_EQ(complaint_about(five_quotes + repeat("a.", 100'000) + "a = 1}\n"), "train.toml:1" + line);
-    EXPECT_EQ(complaint_about("text = " + repeat("[", 9) + repeat("]", 9)), "train.toml:1" + line);
+    EXPECT_EQ(complaint_about(concat("\n", repeat("a.", 400'000), "a = 1\n")), concat("train.toml:2", line));
+    EXPECT_EQ(complaint_about(repeat("'a'.", 100'000) + "a = 1\n"), concat("train.toml:1", line));
+    EXPECT_EQ(complaint_about("text = " + repeat("[", 9) + repeat("]", 9)), concat("train.toml:1", line));
     EXPECT_EQ(complaint_about("# " + repeat("a.", 20) + "\ntext = \"" + repeat("[", 20) + "\\\"\"\n"), "");
-    EXPECT_EQ(complaint_about("text = '''\n" + repeat("{.", 20) + "'''''"), "");
+    EXPECT_EQ(complaint_about("text = 'C:\\'  # no escape\nout = '" + repeat("{.", 20) + "'"), "");
+}
+
+TEST(ConfigFile, RefusesWhatNoFieldIs) {
+    const std::string line =
+        ": expected KEY = VALUE, a number, true, false, a text of one line in quotes, or a list of these";
+    EXPECT_EQ(complaint_about("layers = 1\nclip = 1979-05-27T\n"), concat("train.toml:2", line));
+    EXPECT_EQ(complaint_about("\n[model]\nlayers = 1\n"), concat("train.toml:2", line));
+    EXPECT_EQ(complaint_about("clip = {a = 1}"), concat("train.toml:1", line));
+    EXPECT_EQ(complaint_about("text = [\n'a',\n'b',\n]\n[[text]]"), concat("train.toml:5", line));
+    EXPECT_EQ(complaint_about("text = \"\"\"a\n\"\"\""), concat("train.toml:1", line));
+    EXPECT_EQ(complaint_about("layers = 5'ö'"), concat("train.toml:1", line));
+    EXPECT_EQ(complaint_about("layers = 5['ö']"), concat("train.toml:1", line));
+    EXPECT_EQ(complaint_about("layers == 'ö'"), concat("train.toml:1", line));
+    EXPECT_EQ(complaint_about("größe = 1"), concat("train.toml:1", line));
+    EXPECT_EQ(complaint_about("\xEF\xBB\xBF# Größe\ntext = ['Größe', '']"), "");
+    EXPECT_EQ(complaint_about("clip = 07:3"), concat("train.toml:1", line));
+    EXPECT_EQ(complaint_about("clip = 1e-5  # at 07:32 of 1979-05-27\nlearning_rate = -1.0"), "");
 }
 
 TEST(ConfigFile, RefusesMoreThanAMegabyte) {

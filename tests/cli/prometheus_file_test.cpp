@@ -79,7 +79,7 @@ TEST(PrometheusFile, IsReplacedAtMostOnceASecondAndAtTheEnd) {
 
 TEST(PrometheusFile, ThatCannotBeWrittenIsRefusedBeforeTheRun) {
     EXPECT_EQ(testing_support::complaint_of<UserError>([] { PrometheusFile("/proc/expar.prom", {}); }),
-              "/proc/expar.prom: cannot be written");
+              "/proc/expar.prom.partial: cannot be written: No such file or directory");
 }
 
 }  // namespace

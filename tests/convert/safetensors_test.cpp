@@ -70,6 +70,8 @@ TEST_F(SafetensorsTest, RefusesHeadersThatLie) {
     EXPECT_EQ(complaint(), "");
     write_header(R"({"a": {"dtype": "F32", "shape": [2]}})", 8);
     EXPECT_NE(complaint().find("the entry of a is not"), std::string::npos);
+    write_header(R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4e20]}})", 8);
+    EXPECT_NE(complaint().find("the entry of a is not"), std::string::npos);
     write_header(R"({"a": {"dtype": "F31", "shape": [2], "data_offsets": [0, 8]}})", 8);
     EXPECT_NE(complaint().find("unknown type 'F31'"), std::string::npos);
     write_header(R"({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}})", 8);

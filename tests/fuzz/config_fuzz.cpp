@@ -10,7 +10,7 @@ constexpr fuzz::Allowance allowance{.factor = 400, .constant = std::size_t{1} <<
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const std::string text(reinterpret_cast<const char*>(data), size);
     cli::RunConfig config;
-    if (!fuzz::expect_sound(size, allowance, [&] { cli::apply_toml(text, "train.toml", config); })) return 0;
+    if (!fuzz::expect_sound(size, allowance, [&] { cli::apply_toml(text, "train.toml", config); }).empty()) return 0;
 
     const std::string stored = cli::to_toml(config);
     cli::RunConfig again;

@@ -1,13 +1,13 @@
 #include "fuzz.hpp"
 
 #include <malloc.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+
+#include "support/temporary_folder.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define EXPAR_ADDRESS_SANITIZER
@@ -79,7 +79,7 @@ void finding(const std::string& what) {
     std::abort();
 }
 
-bool expect_sound(std::size_t input_bytes, Allowance allowance, const std::function<void()>& reader) {
+std::string expect_sound(std::size_t input_bytes, Allowance allowance, const std::function<void()>& reader) {
     bool succeeded = false;
     std::string line, other;
     held = most_held = 0;
@@ -100,20 +100,14 @@ bool expect_sound(std::size_t input_bytes, Allowance allowance, const std::funct
     const std::size_t most = allowance.factor * input_bytes + allowance.constant;
     expect(most_held <= most,
            concat("held ", most_held, " bytes for an input of ", input_bytes, ", at most ", most, " are allowed"));
-    return succeeded;
+    return line;
 }
 
-MemoryFile::MemoryFile(std::string_view content) : descriptor_(::memfd_create("fuzz", MFD_CLOEXEC)) {
-    expect(descriptor_ >= 0 && ::write(descriptor_, content.data(), content.size()) == ssize_t(content.size()),
-           "no memory for a file");
-}
-
-MemoryFile::~MemoryFile() {
-    ::close(descriptor_);
-}
-
-std::filesystem::path MemoryFile::path() const {
-    return concat("/proc/self/fd/", descriptor_);
+std::filesystem::path file_with(std::string_view content) {
+    static const testing_support::TemporaryFolder folder;
+    const auto path = folder / "input";
+    testing_support::write_text(path, std::string(content));
+    return path;
 }
 
 unsigned Bytes::byte() {

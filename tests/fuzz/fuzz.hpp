@@ -24,8 +24,8 @@ struct Allowance {
 };
 
 /// Runs a reader on an input of that size. It succeeds, or throws a UserError that is one printable line; anything else
-/// ends the process with a line that says what was wrong, which is a finding. Returns whether it succeeded.
-bool expect_sound(std::size_t input_bytes, Allowance allowance, const std::function<void()>& reader);
+/// ends the process with a line that says what was wrong, which is a finding. Returns the line, "" when it succeeded.
+std::string expect_sound(std::size_t input_bytes, Allowance allowance, const std::function<void()>& reader);
 
 /// Ends the process, which is a finding.
 [[noreturn]] void finding(const std::string& what);
@@ -33,18 +33,8 @@ inline void expect(bool holds, const std::string& what) {
     if (!holds) finding(what);
 }
 
-/// A file in memory, at a path that a reader can open.
-class MemoryFile {
-public:
-    explicit MemoryFile(std::string_view content);
-    MemoryFile(const MemoryFile&) = delete;
-    MemoryFile& operator=(const MemoryFile&) = delete;
-    ~MemoryFile();
-    [[nodiscard]] std::filesystem::path path() const;
-
-private:
-    int descriptor_;
-};
+/// Gives a temporary file this content, the same one each time. HDF5 opens none that is only in memory.
+[[nodiscard]] std::filesystem::path file_with(std::string_view content);
 
 /// The bytes of an input, taken from its front; zeros once it is at its end.
 class Bytes {

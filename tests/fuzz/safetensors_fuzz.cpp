@@ -18,9 +18,9 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
         const std::uint64_t length = input.rest().size();
         content.append(reinterpret_cast<const char*>(&length), sizeof length).append(input.rest()).append(values);
     }
-    const fuzz::MemoryFile stored(content);
+    const std::filesystem::path path = fuzz::file_with(content);
     fuzz::expect_sound(content.size(), allowance, [&] {
-        SafetensorsFile file(stored.path());
+        SafetensorsFile file(path);
         std::uint64_t end = 0;
         for (const auto& [name, tensor] : file.tensors()) {
             end = std::max(end, tensor.end);

@@ -53,6 +53,18 @@ TEST_F(CheckpointFolderTest, ListsByStepAndNothingElse) {
     EXPECT_TRUE(list_checkpoints(path / "absent").empty());
 }
 
+TEST_F(CheckpointFolderTest, FinishesASaveWhoseDigestLayWholeBesideIt) {
+    for (const int step : {10, 20, 30}) add(step, step == 10);
+    const std::string whole = to_text(Digest{4, {{0, 4, 7, "value/x"}}});
+    write_text(digest_path(checkpoint_path(path, 20)).string() + ".partial", whole);
+    write_text(digest_path(checkpoint_path(path, 30)).string() + ".partial", whole.substr(0, whole.size() / 2));
+    finish_interrupted_saves(path);
+    const auto found = list_checkpoints(path);
+    EXPECT_TRUE(found[0].has_digest);
+    EXPECT_TRUE(found[1].has_digest);
+    EXPECT_FALSE(found[2].has_digest);
+}
+
 TEST_F(CheckpointFolderTest, KeepsTheNewestThatAreComplete) {
     for (const int step : {10, 20, 30, 40}) add(step, step != 30);
     prune_checkpoints(path, 0);

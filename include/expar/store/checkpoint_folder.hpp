@@ -22,6 +22,10 @@ struct ListedCheckpoint {
 /// By step, ascending; empty when there is no such folder. Local.
 [[nodiscard]] std::vector<ListedCheckpoint> list_checkpoints(const std::filesystem::path& folder);
 
+/// Gives the digest its name where a save was ended between its two last steps: the checkpoint had its own, and its
+/// digest lay whole beside it. Local, while nobody saves; throws UserError.
+void finish_interrupted_saves(const std::filesystem::path& folder);
+
 /// Keeps the newest `keep` complete checkpoints and what is newer than the oldest of these, removes what is older; 0
 /// keeps all. Removes what an interrupted save left behind. Local, while nobody saves; throws UserError.
 void prune_checkpoints(const std::filesystem::path& folder, int keep);
