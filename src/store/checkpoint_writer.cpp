@@ -82,9 +82,7 @@ private:
 
     // The whole file but the values of its tensors, whose places are found out.
     void lay_out(const std::filesystem::path& temporary) {
-        std::size_t bytes = (64 << 10) + header_.config.size();
-        for (const StoredDataset& dataset : datasets_) bytes += count_of(dataset.shape) * sizeof(float) + (8 << 10);
-        Hdf5File file = Hdf5File::create(temporary, bytes * quantities_of(header_.has_moments).size());
+        Hdf5File file = Hdf5File::create_in_memory(temporary);
         write_header(file, header_);
         for (const Quantity& quantity : quantities_of(header_.has_moments))
             for (const StoredDataset& dataset : datasets_)
