@@ -1,8 +1,7 @@
 #include "expar/store/hdf5_file.hpp"
 
-#include <fcntl.h>
 #include <hdf5.h>
-#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -34,19 +33,6 @@ void compress(hid_t properties, const Hdf5File::Shape& shape, std::size_t elemen
     H5Pset_deflate(properties, unsigned(level));
 }
 
-// Room on the disk behind what a file holds, without changing its size; what errno says, 0 when there is room.
-#ifdef FALLOC_FL_KEEP_SIZE
-int reserve_space(int descriptor, std::size_t begin, std::size_t bytes) {
-    rlimit limit{};  // of what a process may write, which the system forgets here
-    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < begin + bytes) return EFBIG;
-    return fallocate(descriptor, FALLOC_FL_KEEP_SIZE, off_t(begin), off_t(bytes)) == 0 ? 0 : errno;
-}
-#else
-int reserve_space(int, std::size_t, std::size_t) {
-    return ENOTSUP;
-}
-#endif
-
 // The most elements that a dataset can have in a file of this size: deflate, which only chunks can have, makes nothing
 // smaller than a 1032nd.
 double most_elements(hid_t file, hid_t data) {
@@ -75,13 +61,13 @@ Hdf5File::Hdf5File(Handle file, std::filesystem::path path) : file_(file), path_
 Hdf5File::Hdf5File(Hdf5File&& other) noexcept
     : file_(std::exchange(other.file_, -1)),
       path_(std::move(other.path_)),
-      needed_(other.needed_),
+      memory_(std::move(other.memory_)),
       reserved_(other.reserved_) {}
 
 Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
     std::swap(file_, other.file_);
     std::swap(path_, other.path_);
-    std::swap(needed_, other.needed_);
+    std::swap(memory_, other.memory_);
     std::swap(reserved_, other.reserved_);
     return *this;
 }
@@ -94,29 +80,46 @@ void Hdf5File::fail(const std::string& what) const {
     throw UserError(concat(path_.string(), ": ", what));
 }
 
-Hdf5File Hdf5File::create(const std::filesystem::path& path, std::size_t bytes) {
+Hdf5File Hdf5File::create_empty(const std::filesystem::path& path) {
     keep_quiet();
     const Owned access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
     H5Pset_alignment(access, page_bytes, page_bytes);  // so that ranks write no page together
     const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
     if (file < 0) throw UserError(concat(path.string(), ": cannot be written", last_cause()));
-    Hdf5File made(file, path);
-    made.reserve(std::max(bytes, least_bytes));
-    made.needed_ = least_bytes;
+    return {file, path};
+}
+
+Hdf5File Hdf5File::create(const std::filesystem::path& path) {
+    Hdf5File made = create_empty(path);
+    made.reserve(least_bytes);
+    return made;
+}
+
+Hdf5File Hdf5File::create_in_memory(const std::filesystem::path& path, std::size_t bytes) {
+    RawFile::create(path).reserve(bytes);  // first, since a limit on what a process may write holds for memory as well
+    Hdf5File made = create_empty(path);
+    auto memory = RawFile::in_memory();
+    void* handle = nullptr;
+    const bool known = H5Fget_vfd_handle(made.file_, H5P_DEFAULT, &handle) >= 0 && handle != nullptr;
+    // From here on what HDF5 takes for the file is the one in memory.
+    if (memory && known && dup2(memory->descriptor(), *static_cast<const int*>(handle)) >= 0) {
+        made.memory_ = std::move(memory);
+        made.memory_->copy_from(RawFile::open(path));
+    } else {
+        made.reserve(least_bytes);
+    }
     return made;
 }
 
 // HDF5 keeps most of a file until it is closed, and one that cannot be closed crashes in MPI_Finalize: a full disk has
-// to be found before. The size of the file stays; where the system cannot reserve, nothing is lost.
+// to be found before.
 void Hdf5File::reserve(std::size_t bytes) {
-    needed_ += bytes;
-    if (needed_ <= reserved_) return;
     void* handle = nullptr;
-    if (H5Fget_vfd_handle(file_, H5P_DEFAULT, &handle) < 0 || handle == nullptr) return;
-    const int error = reserve_space(*static_cast<const int*>(handle), reserved_, needed_ - reserved_);
+    if (memory_ || H5Fget_vfd_handle(file_, H5P_DEFAULT, &handle) < 0 || handle == nullptr) return;
+    const int error = reserve_space(*static_cast<const int*>(handle), reserved_, bytes);
     if (error == 0)
-        reserved_ = needed_;
-    else if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO)
+        reserved_ += bytes;
+    else if (is_lack_of_room(error))
         fail(concat("cannot be written: ", std::strerror(error)));
 }
 
@@ -151,6 +154,14 @@ void Hdf5File::close() {
     const bool flushed = H5Fflush(file_, H5F_SCOPE_LOCAL) >= 0;
     const bool closed = H5Fclose(std::exchange(file_, -1)) >= 0;
     if (!flushed || !closed) fail(concat("writing failed", last_cause()));
+    if (memory_) {
+        RawFile file = RawFile::open_to_write(path_);
+        file.reserve(memory_->bytes());
+        file.copy_from(*memory_);
+        file.close();
+        memory_.reset();
+        return;
+    }
     std::error_code ignored;  // the same size: gives back what was reserved behind it
     if (reserved_ > 0) std::filesystem::resize_file(path_, std::filesystem::file_size(path_, ignored), ignored);
 }

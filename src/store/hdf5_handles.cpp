@@ -1,15 +1,12 @@
 #include "hdf5_handles.hpp"
 
-#include <fcntl.h>
-#include <sys/resource.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <string_view>
 #include <vector>
 
 #include "expar/base/error.hpp"
+#include "expar/store/raw_file.hpp"
 
 namespace expar {
 
@@ -48,20 +45,12 @@ Owned text_type() {
 }
 
 void reserve_behind(hid_t file, const std::filesystem::path& path, std::size_t bytes) {
-#ifdef FALLOC_FL_KEEP_SIZE
     void* handle = nullptr;
     hsize_t end = 0;
     if (H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) < 0 || handle == nullptr || H5Fget_filesize(file, &end) < 0)
         return;
-    rlimit limit{};  // of what a process may write, which the system forgets here
-    const bool fits = getrlimit(RLIMIT_FSIZE, &limit) != 0 || end + bytes <= limit.rlim_cur;
-    const int descriptor = *static_cast<const int*>(handle);
-    const int error = !fits                                                                       ? EFBIG
-                      : fallocate(descriptor, FALLOC_FL_KEEP_SIZE, off_t(end), off_t(bytes)) == 0 ? 0
-                                                                                                  : errno;
-    if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO)
-        throw UserError(concat(path.string(), ": cannot be written: ", std::strerror(error)));
-#endif
+    const int error = reserve_space(*static_cast<const int*>(handle), end, bytes);
+    if (is_lack_of_room(error)) throw UserError(concat(path.string(), ": cannot be written: ", std::strerror(error)));
 }
 
 void give_back_reserve(const std::filesystem::path& path) {

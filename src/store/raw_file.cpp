@@ -1,12 +1,16 @@
 #include "expar/store/raw_file.hpp"
 
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "expar/base/error.hpp"
 
@@ -64,6 +68,14 @@ RawFile RawFile::create(const std::filesystem::path& path) {
     return {open_or_fail(path, O_WRONLY | O_CREAT | O_TRUNC, cannot_write), path};
 }
 
+std::optional<RawFile> RawFile::in_memory() {
+#ifdef MFD_CLOEXEC
+    const int descriptor = ::memfd_create("expar", MFD_CLOEXEC);
+    if (descriptor >= 0) return RawFile(descriptor, "memory");
+#endif
+    return std::nullopt;
+}
+
 RawFile::RawFile(RawFile&& other) noexcept
     : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
 
@@ -109,6 +121,31 @@ void RawFile::append(std::span<const std::byte> bytes) {
         fail(cannot_write);
 }
 
+void RawFile::copy_from(const RawFile& other) {
+    const std::uint64_t size = other.bytes();
+    if (::ftruncate(descriptor_, off_t(size)) != 0) fail(cannot_write);
+    std::vector<std::byte> buffer(std::size_t{1} << 18);
+    off_t end = 0;
+    for (off_t begin = 0; (begin = ::lseek(other.descriptor_, end, SEEK_DATA)) >= 0;) {
+        end = ::lseek(other.descriptor_, begin, SEEK_HOLE);
+        if (end < 0) other.fail(cannot_read);
+        while (begin < end) {
+            const auto part = std::span(buffer).first(std::min<std::size_t>(buffer.size(), std::size_t(end - begin)));
+            other.read_at(std::uint64_t(begin), part);
+            write_at(std::uint64_t(begin), part);
+            begin += off_t(part.size());
+        }
+    }
+    if (errno != ENXIO) other.fail(cannot_read);  // which says that only a hole is left
+}
+
+void RawFile::reserve(std::uint64_t bytes) {
+    const int error = reserve_space(descriptor_, 0, bytes);
+    if (!is_lack_of_room(error)) return;
+    errno = error;
+    fail(cannot_write);
+}
+
 void RawFile::sync() {
     int result = -1;
     do result = ::fsync(descriptor_);
@@ -119,6 +156,22 @@ void RawFile::sync() {
 void RawFile::close() {
     const int descriptor = std::exchange(descriptor_, -1);
     if (descriptor >= 0 && ::close(descriptor) != 0 && errno != EINTR) fail(cannot_write);
+}
+
+#ifdef FALLOC_FL_KEEP_SIZE
+int reserve_space(int descriptor, std::uint64_t begin, std::uint64_t bytes) {
+    rlimit limit{};  // of what a process may write, which the system forgets here
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < begin + bytes) return EFBIG;
+    return fallocate(descriptor, FALLOC_FL_KEEP_SIZE, off_t(begin), off_t(bytes)) == 0 ? 0 : errno;
+}
+#else
+int reserve_space(int, std::uint64_t, std::uint64_t) {
+    return ENOTSUP;
+}
+#endif
+
+bool is_lack_of_room(int error) {
+    return error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO;
 }
 
 void sync_folder(const std::filesystem::path& folder) {

@@ -124,6 +124,27 @@ TEST_F(Hdf5FileTest, RefusesInOneLineWhatIsNoFileOfItsKind) {
         std::string::npos);
 }
 
+// HDF5 crashes at the end of the program after a write that failed, so it must not write to the disk.
+TEST_F(Hdf5FileTest, InMemoryReachesTheDiskWhenItIsClosed) {
+    Hdf5File file = Hdf5File::create_in_memory(path, 300000);
+    const auto before = std::filesystem::file_size(path);
+    file.set_attribute("", "text", std::string(20000, 'x'));
+    file.write("values", std::vector<float>(50000, 2.5F), {50000});
+    const std::uint64_t offset = file.allocate("later", {3, 5});
+    EXPECT_EQ(std::filesystem::file_size(path), before);
+    file.close();
+    const std::vector<float> later(15, 7.0F);
+    RawFile::open_to_write(path).write_at(offset, std::as_bytes(std::span(later)));
+
+    const Hdf5File read = Hdf5File::open(path);
+    std::vector<float> values(50000), found(15);
+    read.read("values", values);
+    read.read("later", found);
+    EXPECT_EQ(values, std::vector<float>(50000, 2.5F));
+    EXPECT_EQ(found, later);
+    EXPECT_EQ(read.text_attribute("", "text"), std::string(20000, 'x'));
+}
+
 TEST_F(Hdf5FileTest, RefusesATruncatedFile) {
     {
         Hdf5File file = Hdf5File::create(path);

@@ -45,6 +45,33 @@ TEST_F(RawFileTest, WritesWhereItIsTold) {
     EXPECT_EQ(content(), "");
 }
 
+TEST_F(RawFileTest, CopiesWhatIsThereAndLeavesHolesAsTheyAre) {
+    auto memory = RawFile::in_memory();
+    if (!memory) GTEST_SKIP() << "this system has no files in memory";
+    constexpr std::uint64_t hole = 64 << 20;
+    memory->write_at(0, bytes_of("begin"));
+    memory->write_at(hole, bytes_of("end"));
+    RawFile file = RawFile::create(path);
+    file.write_at(hole + 100, bytes_of("longer before"));
+    file.copy_from(*memory);
+    EXPECT_EQ(file.bytes(), hole + 3);
+    file.close();
+    EXPECT_EQ(content().substr(0, 6), std::string("begin\0", 6));
+    EXPECT_EQ(content().substr(hole), "end");
+    struct stat status {};
+    ASSERT_EQ(::stat(path.c_str(), &status), 0);
+    EXPECT_LT(std::uint64_t(status.st_blocks) * 512, hole / 2);
+}
+
+TEST_F(RawFileTest, ReservesRoomWithoutGrowing) {
+    RawFile file = RawFile::create(path);
+    file.append(bytes_of("four"));
+    file.reserve(100000);
+    EXPECT_EQ(file.bytes(), 4u);
+    EXPECT_EQ(
+        complaint_of<UserError>([&] { file.reserve(std::uint64_t{1} << 60); }).find(path.string() + ": cannot be"), 0u);
+}
+
 TEST_F(RawFileTest, SaysInOneLineWhatTheSystemSays) {
     EXPECT_EQ(complaint_of<UserError>([&] { (void)RawFile::open(path); }), path.string() + ": no such file");
     EXPECT_EQ(complaint_of<UserError>([&] { (void)RawFile::open_to_write(path); }),

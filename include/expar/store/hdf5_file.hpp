@@ -2,10 +2,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "expar/store/raw_file.hpp"
 
 namespace expar {
 
@@ -18,8 +21,12 @@ class Hdf5File {
 public:
     using Shape = std::vector<std::int64_t>;
 
-    /// Replaces a file of that name. Room for `bytes` is taken on the disk at once, later for what more is written.
-    [[nodiscard]] static Hdf5File create(const std::filesystem::path& path, std::size_t bytes = 64 << 10);
+    /// Replaces a file of that name.
+    [[nodiscard]] static Hdf5File create(const std::filesystem::path& path);
+    /// The same, but HDF5 writes into memory, and close() what it wrote into the file, with the room for what others
+    /// write: HDF5 crashes in MPI_Finalize after a write that failed. For files of which it writes little. Throws
+    /// UserError at once when there is no room for `bytes`, about as many as the file will have.
+    [[nodiscard]] static Hdf5File create_in_memory(const std::filesystem::path& path, std::size_t bytes);
     /// For reading: also what another program appends to, or was killed at, if its datasets grow for such readers.
     [[nodiscard]] static Hdf5File open(const std::filesystem::path& path);
 
@@ -72,6 +79,7 @@ private:
     using Handle = std::int64_t;  // HDF5's hid_t
     struct Number;                // a type in memory and on disk
     Hdf5File(Handle file, std::filesystem::path path);
+    [[nodiscard]] static Hdf5File create_empty(const std::filesystem::path& path);
     void reserve(std::size_t bytes);
     [[nodiscard]] Handle make_dataset(const std::string& name, const Shape& shape, const Number& number, Handle layout);
     void write_values(const std::string& name, const void* values, std::size_t count, const Shape& shape,
@@ -84,7 +92,7 @@ private:
 
     Handle file_ = -1;
     std::filesystem::path path_;
-    std::size_t needed_ = 0;    ///< bytes that the file may have by now
+    std::optional<RawFile> memory_;
     std::size_t reserved_ = 0;  ///< bytes from the begin that the disk has room for
 };
 
