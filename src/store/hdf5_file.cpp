@@ -73,7 +73,7 @@ Hdf5File& Hdf5File::operator=(Hdf5File&& other) noexcept {
 }
 
 Hdf5File::~Hdf5File() {
-    if (file_ >= 0) H5Fclose(file_);
+    if (file_ >= 0) close_file(file_);
 }
 
 void Hdf5File::fail(const std::string& what) const {
@@ -151,9 +151,7 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path) {
 
 void Hdf5File::close() {
     if (file_ < 0) return;
-    const bool flushed = H5Fflush(file_, H5F_SCOPE_LOCAL) >= 0;
-    const bool closed = H5Fclose(std::exchange(file_, -1)) >= 0;
-    if (!flushed || !closed) fail(concat("writing failed", last_cause()));
+    if (close_file(std::exchange(file_, -1)) < 0) fail(concat("writing failed", last_cause()));
     if (memory_) {
         RawFile file = RawFile::open_to_write(path_);
         file.reserve(memory_->bytes());

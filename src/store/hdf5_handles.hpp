@@ -45,6 +45,12 @@ void reserve_behind(hid_t file, const std::filesystem::path& path, std::size_t b
 /// Gives back what a file that is closed has reserved and not used.
 void give_back_reserve(const std::filesystem::path& path);
 
+/// H5Fclose for a file that may have been written to: negative also when not all of it has reached the disk.
+///
+/// HDF5 crashes in MPI_Finalize when closing a file fails, so what a failing disk does not take goes to memory that
+/// nobody reads.
+herr_t close_file(hid_t file);
+
 /// A dataspace that stays as it is; without dimensions it holds one value.
 [[nodiscard]] Owned make_space(const Hdf5File::Shape& shape);
 

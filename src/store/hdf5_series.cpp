@@ -80,7 +80,7 @@ void make_empty(const fs::path& path, const SeriesLayout& layout) {
     keep_quiet();
     const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, newest_format());
     if (file < 0) fail(path, concat("cannot be written", last_cause()));
-    const Owned closes(file, H5Fclose);
+    const Owned closes(file, close_file);
     reserve_behind(file, path, slack_bytes);
     const char* format = layout.format.c_str();
     make_attribute(path, file, "format", text_type(), &format);
@@ -192,7 +192,7 @@ struct Hdf5Series::Open {
             if (H5Fstart_swmr_write(file) < 0) fail(path, concat("cannot be shared with readers", last_cause()));
         } catch (...) {
             columns.clear();
-            H5Fclose(file);
+            close_file(file);
             throw;
         }
     }
@@ -200,7 +200,7 @@ struct Hdf5Series::Open {
     Open& operator=(const Open&) = delete;
     ~Open() {
         columns.clear();
-        if (file >= 0) H5Fclose(file);
+        if (file >= 0) close_file(file);
     }
     void write_pending();
 };
@@ -273,7 +273,7 @@ void Hdf5Series::close() {
     if (closing->pending_rows > 0) closing->write_pending();
     closing->columns.clear();
     const fs::path path = closing->path;
-    if (H5Fclose(std::exchange(closing->file, -1)) < 0) fail(path, concat("writing failed", last_cause()));
+    if (close_file(std::exchange(closing->file, -1)) < 0) fail(path, concat("writing failed", last_cause()));
     give_back_reserve(path);
 }
 
@@ -288,7 +288,7 @@ void copy_rows(const fs::path& path, const SeriesLayout& layout, int last) {
 
     const fs::path partial = path.string() + ".partial";
     make_empty(partial, layout);
-    const Owned file(H5Fopen(partial.c_str(), H5F_ACC_RDWR, newest_format()), H5Fclose);
+    const Owned file(H5Fopen(partial.c_str(), H5F_ACC_RDWR, newest_format()), close_file);
     const auto to = open_columns(partial, file, layout);
     std::vector<std::byte> block;
     for (hsize_t first = 0; first < rows; first += rows_of_chunk)
