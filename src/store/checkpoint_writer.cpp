@@ -82,7 +82,10 @@ private:
 
     // The whole file but the values of its tensors, whose places are found out.
     void lay_out(const std::filesystem::path& temporary) {
-        Hdf5File file = Hdf5File::create_in_memory(temporary);
+        std::size_t bytes = 0;
+        for (const StoredDataset& dataset : datasets_) bytes += count_of(dataset.shape) * sizeof(float);
+        bytes *= quantities_of(header_.has_moments).size();
+        Hdf5File file = Hdf5File::create_in_memory(temporary, bytes + (64 << 10) + header_.config.size());
         write_header(file, header_);
         for (const Quantity& quantity : quantities_of(header_.has_moments))
             for (const StoredDataset& dataset : datasets_)

@@ -95,7 +95,8 @@ Hdf5File Hdf5File::create(const std::filesystem::path& path) {
     return made;
 }
 
-Hdf5File Hdf5File::create_in_memory(const std::filesystem::path& path) {
+Hdf5File Hdf5File::create_in_memory(const std::filesystem::path& path, std::size_t bytes) {
+    RawFile::create(path).reserve(bytes);  // first, since a limit on what a process may write holds for memory as well
     Hdf5File made = create_empty(path);
     auto memory = RawFile::in_memory();
     void* handle = nullptr;

@@ -126,7 +126,7 @@ TEST_F(Hdf5FileTest, RefusesInOneLineWhatIsNoFileOfItsKind) {
 
 // HDF5 crashes at the end of the program after a write that failed, so it must not write to the disk.
 TEST_F(Hdf5FileTest, InMemoryReachesTheDiskWhenItIsClosed) {
-    Hdf5File file = Hdf5File::create_in_memory(path);
+    Hdf5File file = Hdf5File::create_in_memory(path, 300000);
     const auto before = std::filesystem::file_size(path);
     file.set_attribute("", "text", std::string(20000, 'x'));
     file.write("values", std::vector<float>(50000, 2.5F), {50000});

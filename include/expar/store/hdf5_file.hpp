@@ -24,8 +24,9 @@ public:
     /// Replaces a file of that name.
     [[nodiscard]] static Hdf5File create(const std::filesystem::path& path);
     /// The same, but HDF5 writes into memory, and close() what it wrote into the file, with the room for what others
-    /// write: HDF5 crashes in MPI_Finalize after a write that failed. For files of which it writes little.
-    [[nodiscard]] static Hdf5File create_in_memory(const std::filesystem::path& path);
+    /// write: HDF5 crashes in MPI_Finalize after a write that failed. For files of which it writes little. Throws
+    /// UserError at once when there is no room for `bytes`, about as many as the file will have.
+    [[nodiscard]] static Hdf5File create_in_memory(const std::filesystem::path& path, std::size_t bytes);
     /// For reading: also what another program appends to, or was killed at, if its datasets grow for such readers.
     [[nodiscard]] static Hdf5File open(const std::filesystem::path& path);
 
