@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "config_file.hpp"
+#include "expar/comm/rank_status.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/store/checkpoint_folder.hpp"
 #include "expar/store/digest.hpp"
@@ -48,6 +51,23 @@ Choice choose(const RunOptions& asked, const RunFolder& folder) {
     return {chosen->path, "; there is none before it"};
 }
 
+// Two runs in one folder would take turns in overwriting it. What looks alive may have been killed just now: a process
+// that lives gives another sign soon.
+void expect_not_running(const RunFolder& folder) {
+    constexpr double recent_seconds = 5;
+    constexpr std::chrono::milliseconds several_heartbeats(500);
+    const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+    const auto before = read_statuses(folder.status());
+    if (std::ranges::none_of(before, [&](const auto& status) { return now - status.heartbeat < recent_seconds; }))
+        return;
+    std::this_thread::sleep_for(several_heartbeats);
+    for (const auto& status : read_statuses(folder.status()))
+        for (const auto& earlier : before)
+            if (status.rank == earlier.rank && status.end == RankEnd::none && status.heartbeat > earlier.heartbeat)
+                throw UserError(concat(folder.root.string(), ": is still being run by process ", status.process, " on ",
+                                       status.host, " (rank ", status.rank, ")"));
+}
+
 RunFolder folder_of(std::string name) {
     while (name.size() > 1 && name.back() == '/') name.pop_back();
     return {name};
@@ -77,7 +97,10 @@ ResumePoint find_resume_point(const RunOptions& asked, const Communicator& world
     if (asked.out.empty()) throw UserError("--resume: expected --out with the folder of the run to go on with");
     const RunFolder folder = folder_of(asked.out);
     Choice choice;
-    judge_on_root(world, [&] { choice = choose(asked, folder); });
+    judge_on_root(world, [&] {
+        expect_not_running(folder);
+        choice = choose(asked, folder);
+    });
     const fs::path path = world.broadcast(choice.path.string(), 0, {"resume"});
     ResumePoint point{folder, open(path, world.broadcast(choice.otherwise, 0, {"resume"}), world), {}};
     apply_toml(point.checkpoint.header().config, path.string(), point.stored);

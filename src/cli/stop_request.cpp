@@ -1,5 +1,6 @@
 #include "stop_request.hpp"
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <span>
@@ -9,6 +10,14 @@ namespace {
 
 volatile std::sig_atomic_t received = 0;  // a handler can reach nothing but a global
 bool from_srun = false;
+
+std::atomic<RankStatus*> noted = nullptr;
+
+void note_and_end(int signal) {
+    if (RankStatus* status = noted.load()) status->terminated();
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+}
 
 void remember(int signal) {
     received = signal;
@@ -23,6 +32,16 @@ void remember_when(int signal) {
 }
 
 }  // namespace
+
+TerminationNote::TerminationNote(RankStatus& status) {
+    noted = &status;
+    if (!from_srun) std::signal(SIGTERM, note_and_end);
+}
+
+TerminationNote::~TerminationNote() {
+    if (!from_srun) std::signal(SIGTERM, SIG_DFL);
+    noted = nullptr;
+}
 
 bool started_by_srun() {
     return from_srun;

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "expar/comm/communicator.hpp"
+#include "expar/comm/rank_status.hpp"
 
 namespace expar::cli {
 
@@ -11,6 +12,16 @@ namespace expar::cli {
 /// the ranks a second later whatever they do. Call before MPI is initialised, whose start takes long enough to be
 /// interrupted.
 void catch_stop_signals();
+
+/// While it lives, SIGTERM leaves word in the rank's status before it ends this process, where catch_stop_signals()
+/// did not take it. One at a time; `status` must outlive it.
+class TerminationNote {
+public:
+    explicit TerminationNote(RankStatus& status);
+    ~TerminationNote();
+    TerminationNote(const TerminationNote&) = delete;
+    TerminationNote& operator=(const TerminationNote&) = delete;
+};
 
 /// Whether srun itself started the ranks, by what the environment said when catch_stop_signals() was called.
 [[nodiscard]] bool started_by_srun();

@@ -5,6 +5,7 @@
 #include "expar/comm/verdict.hpp"
 #include "flags.hpp"
 #include "resume.hpp"
+#include "stop_request.hpp"
 #include "subcommands.hpp"
 #include "training_run.hpp"
 
@@ -33,6 +34,7 @@ int train(const RunConfig& config, const ResumePoint* from, const Communicator& 
     const Communicator world(program.mpi(), policy);
     expect_memory(config, world);
     try {
+        const TerminationNote note(status);
         TrainingRun run(config, from, world, status);
         run.train();
         run.conclude();

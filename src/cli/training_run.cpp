@@ -80,6 +80,8 @@ TrainingRun::TrainingRun(RunConfig config, const ResumePoint* from, const Commun
     open_status();
     announce(from);
     make_trainer(from);
+    trainer_->clock().listen(
+        [this](std::string_view phase, int layer) { status_.enter(phase.empty() ? "between phases" : phase, layer); });
     if (from) {
         from->checkpoint.load(blocks_of(*trainer_));
         saved_step_ = from->checkpoint.header().step;
@@ -169,7 +171,6 @@ void TrainingRun::save() {
     if (step == saved_step_) return;
     record_->flush();
     const Span span(&trainer_->clock(), Phase::checkpoint);
-    status_.enter("checkpoint");
     const CheckpointHeader header{.config = to_toml(config_),
                                   .step = step,
                                   .seed = config_.train.seed,
@@ -194,7 +195,6 @@ void TrainingRun::step() {
                          .sequences = options.batch,
                          .length = options.sequence};
     status_.set_step(draw.step);
-    status_.enter("step");
     record_->begin_step(draw.step);
     const auto shares = [&] {
         const Span span(&trainer_->clock(), Phase::data);

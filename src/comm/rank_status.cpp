@@ -127,6 +127,12 @@ public:
         publish();
     }
 
+    // Nothing that a signal handler may not do.
+    void terminated() noexcept {
+        if (std::atomic_ref(record_->end_claim).exchange(1) != 0) return;
+        std::atomic_ref(record_->end).store(std::int32_t(RankEnd::terminated), std::memory_order_release);
+    }
+
     void end(RankEnd how, std::string_view why) {
         if (std::atomic_ref(record_->end_claim).exchange(1) != 0) return;
         put(why, record_->failure);
@@ -201,6 +207,10 @@ void RankStatus::leave() {
 }
 void RankStatus::fail(std::string_view why) {
     if (file_) file_->end(RankEnd::failed, why);
+}
+
+void RankStatus::terminated() noexcept {
+    if (file_) file_->terminated();
 }
 
 std::string RankStatus::last_words(const std::string& line) {

@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// mpirun ends the others a second after the first death.
+// mpirun ends the others a second after the first death, or at once when several die.
 constexpr double died_before_seconds = 0.4;
 constexpr std::size_t clauses_at_most = 8;
 
@@ -168,12 +168,15 @@ double newest_heartbeat(std::span<const StatusSnapshot> statuses) {
     return std::ranges::max(statuses, {}, &StatusSnapshot::heartbeat).heartbeat;
 }
 
-// Ranks that were silent when others still lived, the first to die first.
+// Ranks that were silent when others still lived, or that nobody told to end while others were told; the first to die
+// first.
 std::vector<StatusSnapshot> dead_before_others(std::span<const StatusSnapshot> statuses) {
     const double newest = newest_heartbeat(statuses);
+    const bool told = std::ranges::find(statuses, RankEnd::terminated, &StatusSnapshot::end) != statuses.end();
     std::vector<StatusSnapshot> dead;
     for (const auto& status : statuses)
-        if (status.end == RankEnd::none && newest - status.heartbeat > died_before_seconds) dead.push_back(status);
+        if (status.end == RankEnd::none && (told || newest - status.heartbeat > died_before_seconds))
+            dead.push_back(status);
     std::ranges::stable_sort(dead, {}, &StatusSnapshot::heartbeat);
     return dead;
 }
@@ -192,8 +195,8 @@ std::vector<std::string> describe_survivors(std::span<const StatusSnapshot> stat
                                             std::span<const StatusSnapshot> dead) {
     std::vector<std::string> waited, others;
     for (const auto& status : statuses) {
-        if (status.end != RankEnd::none || std::ranges::find(dead, status.rank, &StatusSnapshot::rank) != dead.end())
-            continue;
+        const bool survived = status.end == RankEnd::none || status.end == RankEnd::terminated;
+        if (!survived || std::ranges::find(dead, status.rank, &StatusSnapshot::rank) != dead.end()) continue;
         (status.waiting ? waited : others).push_back(concat("rank ", status.rank, ": ", place_of(status)));
     }
     waited.insert(waited.end(), others.begin(), others.end());

@@ -11,7 +11,7 @@
 namespace expar {
 
 /// How a rank's life ended, as far as it could say so itself.
-enum class RankEnd : std::int32_t { none = 0, clean = 1, failed = 2, timed_out = 3 };
+enum class RankEnd : std::int32_t { none = 0, clean = 1, failed = 2, timed_out = 3, terminated = 4 };
 
 /// What a status file told when it was read. Texts hold printable characters only; times are seconds since 1970.
 struct StatusSnapshot {
@@ -63,6 +63,10 @@ public:
     void leave();
     /// The rank gives up, and why, in one line. The first of leave() and fail() counts. Any thread.
     void fail(std::string_view why);
+
+    /// The launcher ends this process, because another rank has died: what tells it from that one. For a handler of
+    /// SIGTERM.
+    void terminated() noexcept;
 
     /// For a wait that has outlasted its deadline: `line`, and from the files of all ranks which of them show no sign
     /// of life or do something else than wait; recorded as this rank's failure. One rank of the run is the first to
