@@ -21,7 +21,12 @@ std::size_t printable_bytes(std::string_view text) {
     const std::size_t bytes = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
     for (std::size_t i = 1; i < bytes; ++i)
         if ((byte(i) & 0xC0) != 0x80) return 0;
-    if (first == 0xC2 && byte(1) < 0xA0) return 0;  // controls of Latin-1
+    const unsigned second = byte(1);
+    const bool control = first == 0xC2 && second < 0xA0;  // of Latin-1
+    const bool overlong = (first == 0xE0 && second < 0xA0) || (first == 0xF0 && second < 0x90);
+    const bool surrogate = first == 0xED && second >= 0xA0;
+    const bool beyond = first == 0xF4 && second >= 0x90;
+    if (control || overlong || surrogate || beyond) return 0;
     return bytes;
 }
 

@@ -78,15 +78,8 @@ void PrometheusFile::show(const StepReport& report, std::int64_t total_tokens) {
     if (!written_ || std::chrono::steady_clock::now() - *written_ >= shortest_pause) write();
 }
 
-// Not flushed to the disk, unlike what must outlive a crash: the next one comes in a second.
 void PrometheusFile::write() {
-    const std::filesystem::path partial = path_.string() + ".partial";
-    std::ofstream file(partial, std::ios::binary);
-    file << text_;
-    file.close();
-    std::error_code failed;
-    if (file) std::filesystem::rename(partial, path_, failed);
-    if (!file || failed) throw UserError(concat(path_.string(), ": cannot be written"));
+    replace_file(path_, text_, Durable::no);  // the next one comes in a second
     text_.clear();
     written_ = std::chrono::steady_clock::now();
 }

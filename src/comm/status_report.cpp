@@ -51,7 +51,8 @@ StatusSnapshot snapshot_of(const StatusRecord& record) {
     snapshot.waiting_layer = slot.waiting_layer;
     snapshot.awaited = text_of(slot.awaited);
     snapshot.heartbeat = seconds_of(record.heartbeat_nanoseconds);
-    snapshot.end = RankEnd(record.end);
+    const bool known = record.end >= 0 && record.end <= std::int32_t(RankEnd::terminated);
+    snapshot.end = known ? RankEnd(record.end) : RankEnd::none;
     snapshot.failure = text_of(record.failure);
     return snapshot;
 }
@@ -106,6 +107,12 @@ std::string joined(const std::vector<std::string>& clauses) {
     return text;
 }
 
+std::string_view ending_of(RankEnd end) {
+    return end == RankEnd::clean        ? " has ended"
+           : end == RankEnd::terminated ? " was ended by its launcher"
+                                        : " has given up";
+}
+
 std::vector<std::string> missing_ranks(std::span<const StatusSnapshot> statuses, std::string_view verb) {
     std::set<int> present;
     int ranks = 0;
@@ -149,7 +156,7 @@ std::string describe_others(std::span<const StatusSnapshot> statuses, int rank) 
         const bool near = me != statuses.end() && me->host == other.host;
         const double silent = now - other.heartbeat;
         if (other.end != RankEnd::none)
-            gone.push_back(concat("rank ", other.rank, other.end == RankEnd::clean ? " has ended" : " has given up"));
+            gone.push_back(concat("rank ", other.rank, ending_of(other.end)));
         else if (silent > (near ? silent_seconds_same_host : silent_seconds_other_host))
             gone.push_back(concat("rank ", other.rank, " shows no sign of life for ", seconds_text(silent), ": ",
                                   place_of(other), " (process ", other.process, " on ", other.host, ")"));

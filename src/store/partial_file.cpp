@@ -42,19 +42,24 @@ void PartialFile::sync() {
 void PartialFile::commit() {
     if (!pending_) return;
     sync();
+    commit_unsynced();
+    sync_folder(path_.parent_path());
+}
+
+void PartialFile::commit_unsynced() {
+    if (!pending_) return;
     std::error_code failed;
     fs::rename(temporary_, path_, failed);
     if (failed) fail(path_, failed);
     pending_ = false;
-    sync_folder(path_.parent_path());
 }
 
-void replace_file(const fs::path& path, std::string_view text) {
+void replace_file(const fs::path& path, std::string_view text, Durable durable) {
     PartialFile partial(path);
     RawFile file = RawFile::create(partial.temporary());
     file.append(std::as_bytes(std::span(text)));
     file.close();
-    partial.commit();
+    durable == Durable::yes ? partial.commit() : partial.commit_unsynced();
 }
 
 void expect_writable(const fs::path& path) {

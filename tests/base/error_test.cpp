@@ -15,6 +15,10 @@ TEST(OneLine, ReplacesControlsAndWhatIsNotUtf8) {
     EXPECT_EQ(one_line("\xFF\xC0\x80"), "???");
     EXPECT_EQ(one_line("\xC2\x9B"), "??");  // as ESC [ to some terminals
     EXPECT_EQ(one_line("cut \xE2\x82"), "cut ??");
+    EXPECT_EQ(one_line("\xE0\x80\x8A"), "???");       // a line's end, overlong
+    EXPECT_EQ(one_line("\xF0\x80\x80\x8A"), "????");  // the same
+    EXPECT_EQ(one_line("\xED\xA0\x80"), "???");       // half of a pair of UTF-16
+    EXPECT_EQ(one_line("\xF4\x90\x80\x80"), "????");  // beyond the last character
 }
 
 TEST(OneLine, LeavesOutTheMiddleOfALongText) {

@@ -31,6 +31,16 @@ std::string content_of(const std::filesystem::path& path) {
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
+TEST(Prometheus, WhatIsNoFileIsWrittenThrough) {
+    const testing_support::TemporaryFolder folder;
+    testing_support::write_text(folder / "target", "");
+    std::filesystem::create_symlink(folder / "target", folder / "link");
+    PrometheusFile file(folder / "link", ModelOptions{});
+    file.show(some_report(), 1);
+    EXPECT_TRUE(std::filesystem::is_symlink(folder / "link"));
+    EXPECT_NE(content_of(folder / "target").find("expar_steps_total 7"), std::string::npos);
+}
+
 TEST(Prometheus, TextHasTheValuesUnderTheirNames) {
     const std::string text = prometheus_text(some_report(), 123456789012, {1, 3});
     for (const char* line : {"expar_steps_total 7\n", "expar_tokens_total 123456789012\n", "expar_loss_nats 1.25\n",

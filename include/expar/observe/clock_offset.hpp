@@ -6,9 +6,10 @@ namespace expar {
 
 /// How far the clocks of two ranks are apart.
 struct ClockOffset {
-    double nanoseconds = 0;  ///< to be added to this rank's time to get rank 0's
-    double round_trip =
-        0;  ///< nanoseconds of the fastest question and answer: the offset is wrong by half of it at most
+    /// To be added to this rank's time to get rank 0's.
+    double nanoseconds = 0;
+    /// Nanoseconds of the fastest question and answer: the offset is wrong by half of it at most.
+    double round_trip = 0;
 };
 
 /// Asks rank 0 for its time, several times in turn, and takes the answer that came fastest to be from halfway between

@@ -49,7 +49,7 @@ constexpr int phase_count = int(Phase::other) + 1;
 using PhaseSeconds = std::array<double, phase_count>;
 
 /// Where the time of a rank goes: each moment belongs to the innermost phase that is open, so that the phases of a
-/// step add up to its time. Local, for one thread; entering and leaving read a clock each and nothing else.
+/// step add up to its time. Local, for one thread; entering and leaving read a clock each and tell the listener.
 class PhaseClock {
 public:
     using Now = std::int64_t (*)();  ///< nanoseconds since a moment of its own; never backwards

@@ -25,6 +25,8 @@ public:
     void sync();
     /// Once it is written: syncs the file unless sync() has, renames it, syncs the folder.
     void commit();
+    /// Once it is written: renames it, without a sync. For what is replaced again soon.
+    void commit_unsynced();
 
 private:
     std::filesystem::path path_;
@@ -33,8 +35,11 @@ private:
     bool synced_ = false;
 };
 
+/// Whether a file must outlive a loss of power, which costs a sync.
+enum class Durable { yes, no };
+
 /// Gives a file this content, whole or not at all.
-void replace_file(const std::filesystem::path& path, std::string_view text);
+void replace_file(const std::filesystem::path& path, std::string_view text, Durable durable = Durable::yes);
 
 /// Throws the UserError that replace_file would, before the work whose result is to be written.
 void expect_writable(const std::filesystem::path& path);
