@@ -33,7 +33,7 @@ using Json = nlohmann::ordered_json;
 [[nodiscard]] Json safetensors_facts(const std::filesystem::path& path);
 [[nodiscard]] std::string tensors_text(const Json& facts);
 
-// --- what the texts share -------------------------------------------------------------------------------------------
+// What the texts share.
 
 /// Lines of columns as wide as their cells need. `sides` has an 'l' or 'r' for each column; the last counts for all
 /// that follow.

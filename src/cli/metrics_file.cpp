@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "expar/base/error.hpp"
+#include "expar/store/partial_file.hpp"
 #include "progress.hpp"
 
 namespace expar::cli {
@@ -54,15 +55,13 @@ Json json_of(const StepReport& report) {
 
 // A line that is no line of metrics goes, too: it would break every reader of the file.
 void cut_behind(int step, const fs::path& path) {
-    const fs::path partial = path.string() + ".partial";
     std::ifstream in(path, std::ios::binary);
-    std::ofstream out(partial, std::ios::binary);
-    for (std::string line; std::getline(in, line);)
-        if (const auto found = step_of_metrics(line); found && *found <= step && !in.eof()) out << line << '\n';
-    out.close();
-    std::error_code failed;
-    if (!in.bad() && out) fs::rename(partial, path, failed);
-    if (in.bad() || !out || failed) throw UserError(concat(path.string(), ": cannot be cut behind step ", step));
+    std::string kept;
+    if (in)
+        for (std::string line; std::getline(in, line);)
+            if (const auto found = step_of_metrics(line); found && *found <= step && !in.eof()) kept += line + '\n';
+    if (!in.eof() || in.bad()) throw UserError(concat(path.string(), ": cannot be read"));
+    replace_file(path, kept);
 }
 
 }  // namespace
@@ -79,7 +78,8 @@ std::optional<int> step_of_metrics(const std::string& line) {
 
 MetricsFile::MetricsFile(const fs::path& path, int step) : path_(path) {
     std::error_code ignored;
-    if (fs::is_regular_file(path_, ignored)) cut_behind(step, path_);
+    const fs::file_type type = fs::status(path_, ignored).type();
+    if (type == fs::file_type::regular || type == fs::file_type::none) cut_behind(step, path_);  // none: no answer
     out_.open(path_, std::ios::app);
     if (!out_) throw UserError(concat(path_.string(), ": cannot be written"));
 }

@@ -57,8 +57,7 @@ private:
     int descriptor_;
 };
 
-// --- in the child
-// -----------------------------------------------------------------------------------------------------
+// In the child.
 
 // An allocator that AddressSanitizer replaced does not survive a refusal of the system, so it is counted from within.
 std::size_t sanitizer_bytes_left = 0;
@@ -90,6 +89,8 @@ void limit_memory(std::size_t bytes) {
 void fall_silent() {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
+    // What asks the whole group of processes to stop is for the parent to answer.
+    for (const int number : {SIGUSR1, SIGTERM, SIGINT, SIGHUP}) ::signal(number, SIG_IGN);
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -137,8 +138,7 @@ void send_all(int pipe, const void* data, std::size_t bytes) {
     ::_exit(0);
 }
 
-// --- in the parent
-// ----------------------------------------------------------------------------------------------------
+// In the parent.
 
 // The child, which is gone and collected at the end.
 class Child {

@@ -71,6 +71,15 @@ TEST(MetricsFile, ALastLineWithoutItsEndIsTorn) {
     EXPECT_EQ(content_of(path), "{\"step\":1}\n");
 }
 
+TEST(MetricsFile, ThatCannotBeReadIsLeftAsItIs) {
+    const testing_support::TemporaryFolder folder;
+    const auto path = folder / "metrics.jsonl";
+    std::filesystem::create_symlink("metrics.jsonl", path);  // to itself
+    EXPECT_EQ(testing_support::complaint_of<UserError>([&] { MetricsFile(path, 3); }),
+              path.string() + ": cannot be read");
+    EXPECT_TRUE(std::filesystem::is_symlink(path));
+}
+
 TEST(MetricsFile, WhatIsNoLineOfItHasNoStep) {
     EXPECT_EQ(step_of_metrics("{\"step\": 7, \"loss\": null}"), 7);
     for (const char* line : {"", "7", "{}", "[{\"step\":1}]", "{\"step\":\"1\"}", "{\"step\":-1}", "{\"step\":1.5}",

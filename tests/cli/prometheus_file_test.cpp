@@ -82,6 +82,7 @@ TEST(PrometheusFile, IsReplacedAtMostOnceASecondAndAtTheEnd) {
     const std::string first = content_of(path);
     EXPECT_EQ(first, prometheus_text(some_report(), 1000, {0, 1}));
     file.show(some_report(), 2000);
+    EXPECT_EQ(content_of(path), first);
     file.finish();
     EXPECT_EQ(content_of(path), prometheus_text(some_report(), 2000, {0, 1}));
     EXPECT_FALSE(std::filesystem::exists(folder / "expar.prom.partial"));

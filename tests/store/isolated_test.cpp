@@ -61,6 +61,15 @@ TEST(Isolated, NamesTheSignalThatEndedTheReader) {
               "g.h5: a damaged HDF5 file: its reader ended with code 9");
 }
 
+TEST(Isolated, GoesOnWhenItsGroupIsAskedToStop) {
+    EXPECT_EQ(isolated("g.h5", {},
+                       [] {
+                           for (const int number : {SIGUSR1, SIGTERM, SIGINT, SIGHUP}) ::raise(number);
+                           return std::string("read");
+                       }),
+              "read");
+}
+
 TEST(Isolated, EndsAReaderThatTakesTooLong) {
     const std::string line = "g.h5: a damaged HDF5 file: its reader took more than 2 s";
     EXPECT_EQ(complaint([]() -> std::string {
