@@ -88,17 +88,24 @@ stop() {
     wait_until "$stop_seconds" none_runs "$@" || kill -KILL "${pids[@]}" 2>/dev/null || true
 }
 
-# leftovers: what our daemons have started and is still there: their like, and what runs in a job of theirs.
+# leftovers: what our daemons have started and is still there: their like, and what runs in a job of theirs, but for this
+# script and what it runs in. Only what slurmd starts has the name of a node in its environment; SLURM_CONF is also that of
+# a shell that evaluated `env`, and SLURM_JOB_ID that of a job of another Slurm, in which this may run.
 leftovers() {
-    local find=(grep --files-with-matches --null-data --no-messages)
+    local find=(grep --files-with-matches --null-data --no-messages) above=$$ keep=()
+    while ((above > 1)); do
+        keep+=("$above")
+        above=$(ps --no-headers -o ppid= "$above" | tr --delete ' ') || break
+    done
     {
         "${find[@]}" --line-regexp --fixed-strings "EXPAR_SLURM_DAEMON=$state" /proc/[0-9]*/environ
         "${find[@]}" --line-regexp --fixed-strings "SLURM_CONF=$state/slurm.conf" /proc/[0-9]*/environ |
-            xargs --no-run-if-empty "${find[@]}" '^SLURM_JOB_ID='
+            xargs --no-run-if-empty "${find[@]}" --line-regexp "SLURMD_NODENAME=n[1-${#nodes[@]}]"
         # slurmstepd writes its title over its environment; it stands in the folder of its log.
         find /proc/[0-9]*/cwd -maxdepth 0 -lname "$state/log" 2>/dev/null |
             sed 's/cwd$/comm/' | xargs --no-run-if-empty "${find[@]}" '^slurmstepd'
-    } | cut --delimiter=/ --fields=3 | sort --unique || true
+    } | cut --delimiter=/ --fields=3 | sort --unique |
+        grep --invert-match --line-regexp --fixed-strings "$(printf '%s\n' "${keep[@]}")" || true
 }
 
 port_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
