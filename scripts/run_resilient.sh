@@ -19,7 +19,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib/common.sh
 source "$root/scripts/lib/common.sh"
 
-# --- command line -------------------------------------------------------------------------------------------------------
+# Command line.
 retries=3
 ranks_list=("$(cores)")
 launcher=(mpirun)
@@ -58,7 +58,7 @@ while (($#)); do
 done
 [[ -n $run ]] || fail "expected --out RUN among the flags of train: that is where a run goes on"
 
-# --- one attempt --------------------------------------------------------------------------------------------------------
+# One attempt.
 errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
 say() { printf 'run_resilient: %s\n' "$*"; }
@@ -114,7 +114,7 @@ attempt() {
     wait "$tee" || true
 }
 
-# --- attempts -----------------------------------------------------------------------------------------------------------
+# Attempts.
 retry=0 most_ranks=${ranks_list[0]}
 for number in "${ranks_list[@]}"; do ((number <= most_ranks)) || most_ranks=$number; done
 while true; do

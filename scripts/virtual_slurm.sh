@@ -19,7 +19,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib/common.sh
 source "$root/scripts/lib/common.sh"
 
-# --- what one may want to change ----------------------------------------------------------------------------------------
+# What one may want to change.
 state=${EXPAR_SLURM_STATE:-${TMPDIR:-/tmp}/expar-slurm-$EUID}
 nodes=(n1 n2 n3 n4)
 node_cpus=4
@@ -52,7 +52,7 @@ wait_until() {
     done
 }
 
-# --- daemons ------------------------------------------------------------------------------------------------------------
+# Daemons.
 # pid_of NAME: the process of a daemon of ours; nothing when it does not run. A pid file alone could be another's by now.
 pid_of() {
     local pid
@@ -175,7 +175,7 @@ CONF
 node_states() { timeout 5 sinfo --noheader --Node --format='%N %t' 2>&1 | sort --unique; }
 nodes_ready() { (($(node_states | grep --count --extended-regexp '^n[0-9]+ (idle|mix|alloc|comp)$') == ${#nodes[@]})); }
 
-# --- commands -----------------------------------------------------------------------------------------------------------
+# Commands.
 up() {
     local began=$SECONDS node before=0 was_up=no program
     [[ $install == no ]] || install_packages "${slurm_packages[@]}"
@@ -306,7 +306,7 @@ preempt() {
     echo "job $urgent: $(field "$urgent" JobState)"
 }
 
-# --- command line -------------------------------------------------------------------------------------------------------
+# Command line.
 install=yes
 command=${1:---help}
 shift || true
