@@ -61,7 +61,7 @@ on 2 --resume --out other --ep 2 --steps 12 >other.log
 diff <(numbers_of long | grep rate) <(numbers_of other | grep rate) || fail "the schedule changed"
 
 # A signal: the step is ended, saved, and the line that is printed goes on.
-"$mpirun" -q -n 3 "$expar" train --threads 1 "${small[@]}" --steps 50000 --out stopped >stopped.log &
+"$mpirun" -q -n 3 "$expar" train --threads 1 "${small[@]}" --steps 20000 --out stopped >stopped.log &
 launcher=$!
 until [[ -s stopped/metrics.jsonl ]]; do sleep 0.1; kill -0 "$launcher" || fail "$(<stopped.log)"; done
 kill -USR1 "$launcher"

@@ -17,12 +17,12 @@ fail() {
 }
 
 # start_run RANKS FLAG...: in the folder `run`; returns after some steps, with the processes in `rank_process`. It has steps
-# for a minute or more, of which a test uses the first second: it must not go on for ever where nobody ends it.
+# for many seconds, of which a test uses the first: it must not go on for ever where nobody ends it.
 start_run() {
     local ranks=$1 i process rank
     shift
     rm -rf run
-    "$mpirun" -q -n "$ranks" "$expar" train "${options[@]}" --steps 50000 --out run "$@" >out.txt 2>err.txt &
+    "$mpirun" -q -n "$ranks" "$expar" train "${options[@]}" --steps 20000 --out run "$@" >out.txt 2>err.txt &
     run=$!
     for ((i = 0; i < 600; ++i)); do
         [[ ! -s run/metrics.jsonl ]] || break
