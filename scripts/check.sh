@@ -13,8 +13,9 @@
 #   faults     no crash loses a run (scripts/faults_checkpoint.sh --kills 200), a quarter of an hour; only when named
 #   fuzz       damaged files crash no reader (scripts/fuzz.sh --runs 1000000), builds in DIR-fuzz; hours, only when named
 #
-# Without CHECK: format, verify, golden and training. DIR must hold a build (scripts/test.sh makes one in build, the default). Results
-# go to --out (default: runs/check-<date>-<time>). golden and training make a Python environment in the build folder.
+# Without CHECK: format, verify, golden and training. DIR must hold a build (scripts/test.sh makes one in build, the
+# default). Results go to --out (default: runs/check-<date>-<time>). golden and training make a Python environment in the
+# build folder.
 # Expect half an hour on 2 cores. Every check runs; the last lines say which failed.
 # shellcheck disable=SC2317  # the checks are called by name
 set -euo pipefail
