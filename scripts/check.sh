@@ -10,9 +10,12 @@
 #   golden     fresh files of `transformers`' layers, with shapes of their own, against ours at 1 to 4 ranks
 #   training   PyTorch and expar train side by side (scripts/reference/compare_training.py)
 #   slurm      a run that Slurm stops and starts again is the run left alone (scripts/check_slurm.sh); only when named
+#   faults     no crash loses a run (scripts/faults_checkpoint.sh --kills 200), a quarter of an hour; only when named
+#   fuzz       damaged files crash no reader (scripts/fuzz.sh --runs 1000000), builds in DIR-fuzz; hours, only when named
 #
-# Without CHECK: all but tidy and slurm. DIR must hold a build (scripts/test.sh makes one in build, the default). Results
-# go to --out (default: runs/check-<date>-<time>). golden and training make a Python environment in the build folder.
+# Without CHECK: format, verify, golden and training. DIR must hold a build (scripts/test.sh makes one in build, the
+# default). Results go to --out (default: runs/check-<date>-<time>). golden and training make a Python environment in the
+# build folder.
 # Expect half an hour on 2 cores. Every check runs; the last lines say which failed.
 # shellcheck disable=SC2317  # the checks are called by name
 set -euo pipefail
@@ -39,7 +42,7 @@ while (($#)); do
         --help | -h) show_help; exit 0 ;;
         --build-dir) build=$(absolute "$(value_of "$@")"); shift 2 ;;
         --out) out=$(absolute "$(value_of "$@")"); shift 2 ;;
-        format | tidy | verify | golden | training | slurm) checks+=("$1"); shift ;;
+        format | tidy | verify | golden | training | slurm | faults | fuzz) checks+=("$1"); shift ;;
         *) fail "unknown argument '$1'; see --help" ;;
     esac
 done
@@ -49,7 +52,8 @@ cxx_files() { find "$root"/{include,src,kernels,tests} \( -name '*.hpp' -o -name
 
 check_format() {
     cxx_files | xargs -0 clang-format --dry-run --Werror
-    shellcheck --external-sources "$root"/scripts/*.sh "$root/scripts/lib/common.sh" "$root/slurm/train.sbatch" "$root/.ci/run"
+    shellcheck --external-sources "$root"/scripts/*.sh "$root/scripts/lib/common.sh" "$root/slurm/train.sbatch" \
+        "$root"/tests/*/*.sh "$root/.ci/run"
 }
 
 check_tidy() { cxx_files | grep --null-data '/src/.*cpp$' | xargs -0 clang-tidy --quiet -p "$build"; }
@@ -80,6 +84,10 @@ check_training() {
 
 check_slurm() { "$root/scripts/check_slurm.sh" --build-dir "$build" --out "$out/slurm"; }
 
+check_faults() { "$root/scripts/faults_checkpoint.sh" --kills 200 --build-dir "$build" --out "$out/faults"; }
+
+check_fuzz() { "$root/scripts/fuzz.sh" --runs 1000000 --build-dir "$build-fuzz"; }
+
 # mpi_run RANKS ARGUMENT...: expar on so many ranks, with an environment that fits them.
 mpi_run() (
     mpi_environment "$1"
@@ -88,7 +96,8 @@ mpi_run() (
 
 for check in "${checks[@]}"; do
     case $check in
-        verify | golden | training | slurm) [[ -x $build/expar ]] || fail "$build/expar: not built; scripts/test.sh builds it" ;;
+        verify | golden | training | slurm | faults)
+            [[ -x $build/expar ]] || fail "$build/expar: not built; scripts/test.sh builds it" ;;
     esac
 done
 mkdir -p "$out"

@@ -12,7 +12,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib/common.sh
 source "$root/scripts/lib/common.sh"
 
-# --- what one may want to change ----------------------------------------------------------------------------------------
+# What one may want to change.
 steps=300
 checkpoint_every=25
 stop_at=(30 60 90)             # steps from which on it is stopped: by SIGUSR1, by another job, by a requeue

@@ -10,7 +10,7 @@
 #   --points N        of the fault points of a save, so many, evenly chosen, at 2 ranks only (default: all)
 #   --disks N         small file systems that run full; 0: none (default: 8)
 #   --jobs N          experiments at a time (default: one per core)
-#   --list            print every fault point
+#   --list            print every fault point, and disturb nothing
 #   --build-dir DIR   where expar and its tests are built (default: build)
 #   --out DIR         which must not exist (default: runs/faults-<date>-<time>); what was lost stays there
 #
@@ -31,7 +31,9 @@
 #   with --from-step              the newest checkpoint had no digest yet; its refusal named the one before, used
 #   before the first checkpoint   there was neither a checkpoint nor a step: nothing to lose
 #   ended before their fault      the run was over before the kill; not counted in N
-# The last line is `lost L of N`, N the runs that were disturbed; status 1 when L is not 0 or a full disk lost a run.
+#   never came to a fault point   at which it was to be killed, although the point was counted; not counted in N
+# At the end it says `lost L of N`, N the runs that were disturbed; status 1 when L is not 0, N is, a run never came to its
+# fault point, or a full disk lost a run.
 #
 # Expect a quarter of an hour on 2 cores with nothing else to do. Full disks need root or user namespaces.
 set -euo pipefail

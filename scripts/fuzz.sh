@@ -20,7 +20,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib/common.sh
 source "$root/scripts/lib/common.sh"
 
-# --- what one may want to change ----------------------------------------------------------------------------------------
+# What one may want to change.
 compiler=16            # of Clang
 longest_input=4096     # bytes
 slowest_input=25       # seconds
@@ -65,7 +65,14 @@ echo "built in $((SECONDS - begin)) s"
 
 # HDF5 keeps memory to the end of a process.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
-if [[ -d /dev/shm && -w /dev/shm ]]; then export TMPDIR=/dev/shm; fi
+# What a child that crashes leaves behind goes with the folder.
+if [[ -d /dev/shm && -w /dev/shm ]]; then TMPDIR=/dev/shm; fi
+TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/expar-fuzz-XXXXXX")
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+# Without it a stack trace has no names.
+symbolizer=/usr/lib/llvm-$compiler/bin/llvm-symbolizer
+if [[ -x $symbolizer ]]; then export ASAN_SYMBOLIZER_PATH=$symbolizer; fi
 limit=(-max_total_time="$(((seconds + ${#targets[@]} - 1) / ${#targets[@]}))")
 if [[ -n $runs ]]; then limit=(-runs="$runs"); fi
 

@@ -96,7 +96,9 @@ announce_first_step() {
 
 # save_and_stop: for Ctrl-C while the process `trainer` trains.
 save_and_stop() {
-    if [[ $interrupted == yes ]]; then
+    if [[ -z $trainer ]]; then
+        stop_wanted=yes
+    elif [[ $interrupted == yes ]]; then
         kill -TERM "$trainer" || true
     else
         interrupted=yes
@@ -125,16 +127,19 @@ PYTHON
 )
 
 echo "== train $steps steps, about $seconds s, on $ranks ranks: EP=$expert_parallel x DP=$((ranks / expert_parallel))"
+plan_training "$out/run" "$steps"
+interrupted=no failed=no trainer='' stop_wanted=no
+# Before anything starts: what a signal finds must be ended, also where its number is not known yet.
+# shellcheck disable=SC2046  # several numbers
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+trap save_and_stop INT
 announce_first_step &
 watcher=$!
-plan_training "$out/run" "$steps"
-interrupted=no failed=no
 set -m  # a process group of its own: the terminal's Ctrl-C must not reach mpirun, which would end the ranks unsaved
 "${training[@]}" </dev/null &
 trainer=$!
 set +m
-trap 'kill "$watcher" "$trainer" 2>/dev/null || true' EXIT
-trap save_and_stop INT
+if [[ $stop_wanted == yes ]]; then save_and_stop; fi
 wait_for "$trainer" || failed=yes
 if [[ $interrupted == yes ]]; then
     [[ $failed == no ]] || fail "ended at once; what was saved before is in $out/run/checkpoints"

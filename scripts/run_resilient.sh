@@ -11,14 +11,15 @@
 # After a failure it prints one line, which rank died, where, and who waited for it, and resumes; the first checkpoint is
 # written before the first step when --checkpoint-every is given, and without one the run starts again from its begin,
 # the old folder moved to RUN.failed-1. Where the launcher has fewer slots than ranks, it takes one rank less. EP is the
-# largest divisor of the ranks that is not above --ep. A mistake of the user (code 2) ends it. Ctrl-C and SIGTERM become
-# SIGUSR1: the run saves and leaves; the second ends it at once. Ends with 0 when the run did, with 1 when it gives up.
+# largest divisor of the ranks that is not above --ep. A mistake of the user (code 2) ends it; where the newest checkpoint
+# is refused and the one before is named, it goes on from that one. Ctrl-C, SIGTERM and SIGHUP become SIGUSR1: the run saves
+# and leaves; the second ends it at once. Ends with 0 when the run did, with 1 when it gives up.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib/common.sh
 source "$root/scripts/lib/common.sh"
 
-# --- command line -------------------------------------------------------------------------------------------------------
+# Command line.
 retries=3
 ranks_list=("$(cores)")
 launcher=(mpirun)
@@ -42,7 +43,7 @@ shift 2
 command -v "$expar" >/dev/null || fail "$expar: no such program"
 command -v "${launcher[0]:-}" >/dev/null || fail "${launcher[*]:---launcher}: no such launcher"
 
-run='' expert_parallel='' resume=no flags=()
+run='' expert_parallel='' resume=no from_step='' flags=()
 while (($#)); do
     case $1 in
         --out) run=$(value_of "$@"); shift 2 ;;
@@ -50,12 +51,14 @@ while (($#)); do
         --ep) expert_parallel=$(value_of "$@"); shift 2 ;;
         --ep=*) expert_parallel=${1#*=}; shift ;;
         --resume) resume=yes; shift ;;
+        --from-step) from_step=$(value_of "$@"); shift 2 ;;   # of the first attempt alone
+        --from-step=*) from_step=${1#*=}; shift ;;
         *) flags+=("$1"); shift ;;
     esac
 done
 [[ -n $run ]] || fail "expected --out RUN among the flags of train: that is where a run goes on"
 
-# --- one attempt --------------------------------------------------------------------------------------------------------
+# One attempt.
 errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
 say() { printf 'run_resilient: %s\n' "$*"; }
@@ -70,18 +73,19 @@ largest_divisor() {
 
 has_checkpoint() { compgen -G "$run/checkpoints/step-*.h5" >/dev/null; }
 
-launched='' stopping=no
+launched='' starting=no stop_wanted=no stopping=no
 stop() {
+    if [[ $starting == yes && -z $launched ]]; then stop_wanted=yes; return; fi
     if [[ -z $launched ]]; then exit 130; fi
     if [[ $stopping == no ]]; then
         stopping=yes
-        say "asked to stop: the run saves and leaves; once more ends it at once"
+        say "asked to stop: the run saves and leaves; once more ends it at once" || true   # the terminal may be gone
         kill -USR1 "$launched" 2>/dev/null || true
     else
         kill -TERM "$launched" 2>/dev/null || true
     fi
 }
-trap stop INT TERM
+trap stop INT TERM HUP
 
 # attempt RANKS: runs to the end; the exit code in `code`, standard error in $errors, too. A process group of its own:
 # Ctrl-C reaches this script alone.
@@ -90,13 +94,17 @@ attempt() {
     [[ -n ${SLURM_JOB_ID:-} ]] || mpi_environment "$ranks"
     if [[ -n $expert_parallel ]]; then ep=(--ep "$(largest_divisor "$ranks" "$expert_parallel")"); fi
     if [[ $resume == yes ]]; then again=(--resume); fi
-    exec {error_pipe}> >(exec tee --ignore-interrupts "$errors" >&2)
+    if [[ -n $from_step ]]; then again+=(--from-step "$from_step"); fi
+    exec {error_pipe}> >(trap '' HUP; exec tee --ignore-interrupts "$errors" >&2)
     tee=$!
+    starting=yes
     set -m
     "${launcher[@]}" -n "$ranks" "$expar" train "${again[@]}" --out "$run" "${flags[@]}" "${ep[@]}" \
         </dev/null 2>&"$error_pipe" {error_pipe}>&- &
     launched=$!
     set +m
+    starting=no
+    if [[ $stop_wanted == yes ]]; then stop; fi   # a signal came before the process was known
     exec {error_pipe}>&-
     # A signal ends `wait`, not the run.
     while kill -0 "$launched" 2>/dev/null; do wait "$launched" || true; done
@@ -106,7 +114,7 @@ attempt() {
     wait "$tee" || true
 }
 
-# --- attempts -----------------------------------------------------------------------------------------------------------
+# Attempts.
 retry=0 most_ranks=${ranks_list[0]}
 for number in "${ranks_list[@]}"; do ((number <= most_ranks)) || most_ranks=$number; done
 while true; do
@@ -119,7 +127,13 @@ while true; do
         say "$([[ $stopping == no ]] && echo "the run has ended" || echo "the run has saved and left")"
         exit 0
     fi
-    ((code != 2)) || exit 2
+    if ((code == 2)); then
+        before=$(sed --quiet 's/.*; --from-step \([0-9]*\) goes on from the one before.*/\1/p' "$errors" | head -n 1)
+        if [[ -z $before || -n $from_step || $stopping == yes ]]; then exit 2; fi
+        from_step=$before
+        say "the newest checkpoint is refused: once more, from step $from_step"
+        continue
+    fi
     if [[ $stopping == yes ]]; then fail "the run ended with code $code when it was to stop"; fi
 
     if grep --quiet --ignore-case "not enough slots" "$errors" && ((ranks > 1)); then
@@ -127,6 +141,7 @@ while true; do
         say "no slots for $ranks ranks"
         continue
     fi
+    from_step=''
     say "code $code: $("$expar" inspect "$run" --end 2>/dev/null || echo "nothing is known of the end")"
     ((retry < retries)) || fail "gives up after $((retry + 1)) attempts"
     retry=$((retry + 1))

@@ -19,7 +19,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib/common.sh
 source "$root/scripts/lib/common.sh"
 
-# --- what one may want to change ----------------------------------------------------------------------------------------
+# What one may want to change.
 state=${EXPAR_SLURM_STATE:-${TMPDIR:-/tmp}/expar-slurm-$EUID}
 nodes=(n1 n2 n3 n4)
 node_cpus=4
@@ -52,7 +52,7 @@ wait_until() {
     done
 }
 
-# --- daemons ------------------------------------------------------------------------------------------------------------
+# Daemons.
 # pid_of NAME: the process of a daemon of ours; nothing when it does not run. A pid file alone could be another's by now.
 pid_of() {
     local pid
@@ -88,17 +88,24 @@ stop() {
     wait_until "$stop_seconds" none_runs "$@" || kill -KILL "${pids[@]}" 2>/dev/null || true
 }
 
-# leftovers: what our daemons have started and is still there: their like, and what runs in a job of theirs.
+# leftovers: what our daemons have started and is still there: their like, and what runs in a job of theirs, but for this
+# script and what it runs in. Only what slurmd starts has the name of a node in its environment; SLURM_CONF is also that of
+# a shell that evaluated `env`, and SLURM_JOB_ID that of a job of another Slurm, in which this may run.
 leftovers() {
-    local find=(grep --files-with-matches --null-data --no-messages)
+    local find=(grep --files-with-matches --null-data --no-messages) above=$$ keep=()
+    while ((above > 1)); do
+        keep+=("$above")
+        above=$(ps --no-headers -o ppid= "$above" | tr --delete ' ') || break
+    done
     {
         "${find[@]}" --line-regexp --fixed-strings "EXPAR_SLURM_DAEMON=$state" /proc/[0-9]*/environ
         "${find[@]}" --line-regexp --fixed-strings "SLURM_CONF=$state/slurm.conf" /proc/[0-9]*/environ |
-            xargs --no-run-if-empty "${find[@]}" '^SLURM_JOB_ID='
+            xargs --no-run-if-empty "${find[@]}" --line-regexp "SLURMD_NODENAME=n[1-${#nodes[@]}]"
         # slurmstepd writes its title over its environment; it stands in the folder of its log.
         find /proc/[0-9]*/cwd -maxdepth 0 -lname "$state/log" 2>/dev/null |
             sed 's/cwd$/comm/' | xargs --no-run-if-empty "${find[@]}" '^slurmstepd'
-    } | cut --delimiter=/ --fields=3 | sort --unique || true
+    } | cut --delimiter=/ --fields=3 | sort --unique |
+        grep --invert-match --line-regexp --fixed-strings "$(printf '%s\n' "${keep[@]}")" || true
 }
 
 port_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -168,7 +175,7 @@ CONF
 node_states() { timeout 5 sinfo --noheader --Node --format='%N %t' 2>&1 | sort --unique; }
 nodes_ready() { (($(node_states | grep --count --extended-regexp '^n[0-9]+ (idle|mix|alloc|comp)$') == ${#nodes[@]})); }
 
-# --- commands -----------------------------------------------------------------------------------------------------------
+# Commands.
 up() {
     local began=$SECONDS node before=0 was_up=no program
     [[ $install == no ]] || install_packages "${slurm_packages[@]}"
@@ -299,7 +306,7 @@ preempt() {
     echo "job $urgent: $(field "$urgent" JobState)"
 }
 
-# --- command line -------------------------------------------------------------------------------------------------------
+# Command line.
 install=yes
 command=${1:---help}
 shift || true

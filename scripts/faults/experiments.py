@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import random
 import time
 
@@ -15,7 +16,7 @@ WRITES = ("write", "writev", "pwrite", "pwrite64", "pwritev")
 @dataclasses.dataclass
 class Outcome:
     name: str
-    verdict: str   # see runs.recover; missed: the run was over, or never came to the fault point
+    verdict: str   # see runs.recover; missed: the run was over before; unreached: never came to a point that was counted
     reason: str = ""
 
 
@@ -93,7 +94,9 @@ def at_fault_point(program, layout, reference, point, action):
     except TimeoutError as error:
         return Outcome(name, "lost", f"the run {error}")
     if not came_to(f"{folder}.points", point):
-        return keep_unless_fine(program, folder, Outcome(name, "missed", "the program did not come to this point"))
+        # A call that fails can be one that only some runs make; those of kills were all counted.
+        verdict = "missed" if action.startswith("E") else "unreached"
+        return keep_unless_fine(program, folder, Outcome(name, verdict, "the program did not come to this point"))
     if action.startswith("E") and not (status == 0 or status == 2 and len(complaint) == 1):
         return Outcome(name, "lost", f"status {status}, expected 0, or 2 and one line: {' / '.join(complaint)}")
     if status == 0 and not action.startswith("E"):
@@ -102,12 +105,14 @@ def at_fault_point(program, layout, reference, point, action):
 
 
 def came_to(log, point):
+    if not os.path.exists(log):
+        return False
     with open(log) as lines:
         return any(line.split("\t")[0::2][:2] == [str(point.rank), str(point.number)] for line in lines)
 
 
 def keep_unless_fine(program, folder, outcome):
-    if outcome.verdict != "lost":
+    if outcome.verdict not in ("lost", "unreached"):
         runs.forget(program, folder)
     return outcome
 

@@ -15,7 +15,8 @@ import runs
 
 LAYOUTS = [runs.Layout(2, 2), runs.Layout(3, 3), runs.Layout(4, 2)]
 NAMES = {"same": "resumed to the same run", "earlier": "with --from-step", "anew": "before the first checkpoint",
-         "missed": "ended before their fault"}
+         "missed": "ended before their fault", "unreached": "never came to a fault point that was counted"}
+FAILURES = ("lost", "unreached")
 
 
 class Tally:
@@ -23,6 +24,9 @@ class Tally:
 
     def __init__(self):
         self.all = collections.Counter()
+
+    def disturbed(self):
+        return self.all.total() - self.all["missed"] - self.all["unreached"]
 
     def run(self, title, tasks, jobs, seconds_between_lines=20):
         """Runs the tasks, `jobs` of them at a time, and prints how far they are."""
@@ -34,7 +38,7 @@ class Tally:
                 for done, future in enumerate(concurrent.futures.as_completed(futures), 1):
                     outcome = future.result()
                     counts[outcome.verdict] += 1
-                    if outcome.verdict in ("lost", "missed"):
+                    if outcome.verdict in (*FAILURES, "missed"):
                         print(f"  {outcome.verdict.upper()}: {outcome.name}: {outcome.reason}", flush=True)
                     if time.monotonic() - shown > seconds_between_lines and done < len(futures):
                         shown = time.monotonic()
@@ -61,8 +65,9 @@ def disturb_saves(program, layout, reference, options, tally):
         raise RuntimeError(f"{layout}: the save shows no fault points, so nothing is tested")
     print(f"{layout}: fault points of a save and the steps up to the next: "
           + ", ".join(f"rank {rank} {count}" for rank, count in sorted(counted.items())), flush=True)
-    for point in points if options.list else ():
-        print(f"  {point}")
+    if options.list:
+        print(*(f"  {point}" for point in points), sep="\n")
+        return
     few = experiments.ends_of_stretches(points)
     writes = [point for point in few if point.call in experiments.WRITES]
     chosen = points if layout == LAYOUTS[0] else few
@@ -122,6 +127,8 @@ def main():
     tally = Tally()
     for layout in LAYOUTS if not options.points else LAYOUTS[:1]:
         disturb_saves(program, layout, references[layout], options, tally)
+    if options.list:
+        return 1 if tally.all["lost"] else 0
     layouts = [LAYOUTS[i % len(LAYOUTS)] for i in range(options.kills)]
     tally.run("kills at random moments",
               [lambda i=i, layout=layout:
@@ -130,9 +137,12 @@ def main():
     full = fill_disks(program, options) if options.disks else True
     if runs.Run.stuck:
         print(f"{runs.Run.stuck} times mpirun did not end within {runs.KILLED_SECONDS} s of a kill and was ended")
-    print(f"lost {tally.all['lost']} of {tally.all.total() - tally.all['missed']}")
-    if tally.all["lost"] or not full:
-        print(f"what was lost is in {program.out}")
+    print(f"lost {tally.all['lost']} of {tally.disturbed()}")
+    if not tally.disturbed():
+        print("no run was disturbed, so nothing is proved")
+        return 1
+    if any(tally.all[verdict] for verdict in FAILURES) or not full:
+        print(f"what was lost, or never came to its fault, is in {program.out}")
         return 1
     return 0
 

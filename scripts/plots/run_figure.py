@@ -160,7 +160,7 @@ def draw_specialisation(axes, picture: RunPicture):
     layer = layers[strongest.layer] if strongest.layer < len(layers) else strongest.layer
     among = f", the strongest of {len(layers)}" if len(layers) > 1 else ""
     axes.set_title(f"specialisation in layer {layer}{among}: {strongest.bits:.2f} bit")
-    color_bar(axes.figure, image, axes, norm, "expert's share of the domain's choices / its mean over the domains", 0.5)
+    color_bar(axes.figure, image, axes, "expert's share of the domain's choices / its mean over the domains", 0.5)
 
 
 def shortened(name: str, most: int = 20) -> str:
@@ -196,7 +196,7 @@ def draw_loads(part, routing: Routing, columns: int, rows: int):
             one.set_xlabel("step")
             one.tick_params(labelbottom=True)
     part.suptitle("expert load over time", x=0.01, ha="left", fontsize=9.5, fontweight="bold", color=INK)
-    color_bar(part, mesh, axes, norm, "load of the expert / mean of its layer", 0.25)
+    color_bar(part, mesh, axes, "load of the expert / mean of its layer", 0.25)
 
 
 def ratio_norm(maps) -> LogNorm:
@@ -213,10 +213,10 @@ def clipped(values, norm: LogNorm):
     return numpy.clip(values, norm.vmin, norm.vmax)
 
 
-def color_bar(figure, mesh, axes, norm: LogNorm, label: str, width: float):
-    """Below the axes; `width` is a share of theirs."""
+def color_bar(figure, mesh, axes, label: str, width: float):
+    """Below the axes, for a mesh with a LogNorm; `width` is a share of theirs."""
     bar = figure.colorbar(mesh, ax=axes, extend="both", location="bottom", shrink=width, aspect=32, pad=0.025)
-    ticks = [tick for tick in (0.25, 0.5, 1, 2, 4) if norm.vmin <= tick <= norm.vmax]
+    ticks = [tick for tick in (0.25, 0.5, 1, 2, 4) if mesh.norm.vmin <= tick <= mesh.norm.vmax]
     bar.set_ticks(ticks, labels=[{0.25: "¼", 0.5: "½"}.get(tick, f"{tick:g}") for tick in ticks])
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=8.5)

@@ -71,11 +71,20 @@ expect_calls "-n 6 expar train --out run --config c
 -n 6 expar train --out run --config c"
 [[ -d run.failed-1 && ! -e run ]] || fail "a run without a checkpoint was not moved aside"
 
+# A newest checkpoint that is refused: once from the one before it; a second refusal ends it.
+refusal="echo 'expar: run/checkpoints/step-000010.h5: damaged: a hash; --from-step 8 goes on from the one before' >&2; exit 2"
+tell 0 "$checkpoint; exit 1" "$refusal" "exit 0"
+expect_calls "-n 6 expar train --out run --config c
+-n 6 expar train --resume --out run --config c --ep 3
+-n 6 expar train --resume --from-step 8 --out run --config c --ep 3"
+grep --quiet "the newest checkpoint is refused: once more, from step 8" out.txt || fail "it does not say where it goes on"
+tell 2 "$checkpoint; exit 1" "$refusal" "$refusal"
+
 arguments=(--retries 0 -- ./expar train --out run)
 tell 1 "exit 1"
 
 # A signal to the script reaches the launcher as SIGUSR1; nothing is started again.
-for signal in INT TERM; do
+for signal in INT TERM HUP; do
     rm -rf run calls begun
     echo 'trap "echo usr1 >>calls; exit 0" USR1; touch begun; for ((i = 0; i < 300; ++i)); do sleep 0.1; done; exit 1' >story
     # With job control, so that a background process does not ignore SIGINT.

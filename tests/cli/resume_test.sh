@@ -4,7 +4,8 @@
 set -euo pipefail
 expar=$1 mpirun=$2 same_batches=$3
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+launcher=
+trap '[[ -z $launcher ]] || kill "$launcher" 2>/dev/null || true; rm -rf "$folder" "$folder.out" "$folder.err"' EXIT
 cd "$folder"
 
 fail() {
@@ -60,11 +61,12 @@ on 2 --resume --out other --ep 2 --steps 12 >other.log
 diff <(numbers_of long | grep rate) <(numbers_of other | grep rate) || fail "the schedule changed"
 
 # A signal: the step is ended, saved, and the line that is printed goes on.
-"$mpirun" -q -n 3 "$expar" train --threads 1 "${small[@]}" --steps 1000000 --out stopped >stopped.log &
+"$mpirun" -q -n 3 "$expar" train --threads 1 "${small[@]}" --steps 20000 --out stopped >stopped.log &
 launcher=$!
 until [[ -s stopped/metrics.jsonl ]]; do sleep 0.1; kill -0 "$launcher" || fail "$(<stopped.log)"; done
 kill -USR1 "$launcher"
 wait "$launcher" || fail "a signal to mpirun ends with code $?"
+launcher=
 command=$(sed -n 's/^saved step [0-9]*; go on with: //p' stopped.log)
 done_steps=$(sed -n 's/^saved step \([0-9]*\);.*/\1/p' stopped.log)
 expect_equal "$command" "mpirun -n 3 $expar train --resume --out stopped" "the line that says how to go on"
@@ -90,7 +92,6 @@ refuses() {
     grep -qE -- "$pattern" "$folder.err" || fail "$*: expected '$pattern', got $(<"$folder.err")"
     expect_equal "$(state_of .)" "$before" "files after $*"
 }
-trap 'rm -rf "$folder" "$folder.out" "$folder.err"' EXIT
 mkdir empty
 sed 's/4/5/' text.txt >other.txt
 refuses "expected --out" --resume

@@ -3,7 +3,9 @@
 expar=$1 mpirun=$2
 folder=$(mktemp -d)
 run=
-trap '[[ -z $run ]] || kill -KILL "$run" 2>/dev/null || true; rm -rf "$folder"' EXIT
+rank_process=()
+# The ranks, too: one that is stopped outlives its launcher.
+trap '[[ -z $run ]] || kill -KILL "$run" "${rank_process[@]}" 2>/dev/null || true; rm -rf "$folder"' EXIT
 cd "$folder" || exit
 for ((i = 0; i < 400; ++i)); do echo "line $i of a text that can be learned a little"; done >text.txt
 options=(--text text.txt --layers 2 --hidden 32 --heads 2 --intermediate 16 --experts 6 --sequence 32 --batch 6
@@ -14,12 +16,13 @@ fail() {
     exit 1
 }
 
-# start_run RANKS FLAG...: in the folder `run`; returns after some steps, with the processes in `rank_process`.
+# start_run RANKS FLAG...: in the folder `run`; returns after some steps, with the processes in `rank_process`. It has steps
+# for many seconds, of which a test uses the first: it must not go on for ever where nobody ends it.
 start_run() {
     local ranks=$1 i process rank
     shift
     rm -rf run
-    "$mpirun" -q -n "$ranks" "$expar" train "${options[@]}" --steps 1000000 --out run "$@" >out.txt 2>err.txt &
+    "$mpirun" -q -n "$ranks" "$expar" train "${options[@]}" --steps 20000 --out run "$@" >out.txt 2>err.txt &
     run=$!
     for ((i = 0; i < 600; ++i)); do
         [[ ! -s run/metrics.jsonl ]] || break
@@ -42,12 +45,19 @@ end_run() {
     run=
 }
 
+# is_gone PROCESS: or a zombie, which nobody has waited for yet.
+is_gone() {
+    local state
+    state=$(sed --quiet 's/^State:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null) || return 0
+    [[ -z $state || $state == [ZX]* ]]
+}
+
 # expect_no_process: all ranks of the run are gone, at once or soon.
 expect_no_process() {
     local process i
     for process in "${rank_process[@]}"; do
         for ((i = 0; i < 100; ++i)); do
-            kill -0 "$process" 2>/dev/null || continue 2
+            ! is_gone "$process" || continue 2
             sleep 0.1
         done
         fail "process $process is left"

@@ -1,14 +1,29 @@
 // A library for LD_PRELOAD that stands between a program and its files. It counts the calls which change files under a
 // folder, the fault points, and at the one that is asked for it kills, tears a write in two or reports an error.
 //
-//   EXPAR_FAULT_FOLDER   absolute path without symbolic links; calls on files elsewhere are none of our business
-//   EXPAR_FAULT_FROM     count from the first call on a file whose path contains this; absent: from the first of all
-//   EXPAR_FAULT_LOG      a line per fault point is added to this file: rank, nanoseconds, number, call, bytes, path;
-//   tabs EXPAR_FAULT_PIDS     every rank adds its process id to this file as it starts EXPAR_FAULT_RANK     the rank on
-//   which something happens, and EXPAR_FAULT_AT       the number of its fault point at which it does, from 1; absent:
-//   never EXPAR_FAULT_ACTION   kill: this rank dies before the call (SIGKILL); torn: after the first half of a write;
-//                        kill-all, torn-all: and all other ranks with it; EIO: the call fails; ENOSPC: the call fails,
-//                        and so does whatever needs room after it
+// EXPAR_FAULT_FOLDER: absolute path without symbolic links; calls on files elsewhere are none of our business.
+//
+// EXPAR_FAULT_FROM: count from the first call on a file whose path contains this; absent: from the first of all.
+//
+// EXPAR_FAULT_LOG: a line per fault point is added to this file: rank, nanoseconds, number, call, bytes, path; tabs.
+//
+// EXPAR_FAULT_PIDS: every rank adds its process id to this file as it starts.
+//
+// EXPAR_FAULT_RANK: the rank on which something happens.
+//
+// EXPAR_FAULT_AT: the number of its fault point at which it does, from 1; absent: never.
+//
+// EXPAR_FAULT_ACTION: what happens there:
+//
+//   kill: this rank dies before the call (SIGKILL)
+//
+//   torn: it dies after the first half of a write
+//
+//   kill-all, torn-all: and all other ranks with it
+//
+//   EIO: the call fails
+//
+//   ENOSPC: the call fails, and so does whatever needs room after it
 //
 // Calls that libc makes from within itself are not seen: fopen's own open is, and libstdc++'s streams write by write().
 // A file that is mapped is changed unseen.

@@ -2,6 +2,7 @@
 
 import pathlib
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts/faults"))
@@ -27,6 +28,22 @@ class PointsOfASave(unittest.TestCase):
     def test_of_a_stretch_are_its_ends_and_its_middle(self):
         points = calls(*[("write", SAVE)] * 9, ("fsync", SAVE), ("write", SAVE))
         self.assertEqual([point.number for point in experiments.ends_of_stretches(points)], [10, 14, 18, 19, 20])
+
+
+class CameTo(unittest.TestCase):
+    point = FaultPoint(1, 7, "write", SAVE)
+
+    def test_a_log_that_names_the_point(self):
+        with tempfile.NamedTemporaryFile("w") as log:
+            log.write(f"0\t5\t7\twrite\t9\t{SAVE}\n1\t6\t8\twrite\t9\t{SAVE}\n")
+            log.flush()
+            self.assertFalse(experiments.came_to(log.name, self.point))
+            log.write(f"1\t7\t7\twrite\t9\t{SAVE}\n")
+            log.flush()
+            self.assertTrue(experiments.came_to(log.name, self.point))
+
+    def test_not_without_a_log(self):
+        self.assertFalse(experiments.came_to("/nowhere/points", self.point))
 
 
 class Unsynced(unittest.TestCase):
