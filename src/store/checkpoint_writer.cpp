@@ -93,13 +93,14 @@ private:
         file.close();
     }
 
-    // Both files are on disk before either has its name. An earlier checkpoint of that name ends with its digest.
+    // Both files are on disk before either has its name, and the checkpoint before its digest is whole. An earlier
+    // checkpoint of that name ends with its digest; finish_interrupted_saves() completes what is ended from there on.
     void commit(PartialFile& partial, const std::string& text) const {
+        partial.sync();
         PartialFile digest(digest_path(path_));
         RawFile file = RawFile::create(digest.temporary());
         file.append(std::as_bytes(std::span(text)));
         file.close();
-        partial.sync();
         digest.sync();
         std::error_code failed;
         std::filesystem::remove(digest_path(path_), failed);
@@ -109,7 +110,8 @@ private:
             digest.commit();
         } catch (const UserError&) {
             std::filesystem::remove(digest_path(path_), failed);
-            std::filesystem::remove(path_, failed);
+            const auto before = std::filesystem::status(partial.temporary(), failed);
+            if (before.type() == std::filesystem::file_type::not_found) std::filesystem::remove(path_, failed);
             throw;
         }
     }
