@@ -32,6 +32,8 @@ std::vector<fs::path> files_of(const fs::path& folder) {
     std::error_code failed;
     for (fs::directory_iterator entry(folder, failed), end; !failed && entry != end; entry.increment(failed))
         files.push_back(entry->path());
+    if (failed && failed != std::errc::no_such_file_or_directory)
+        throw UserError(concat(folder.string(), ": cannot be listed: ", failed.message()));
     return files;
 }
 

@@ -13,6 +13,7 @@ namespace expar {
 namespace {
 
 namespace fs = std::filesystem;
+using testing_support::complaint_of;
 using testing_support::TemporaryFolder;
 using testing_support::write_text;
 
@@ -57,6 +58,15 @@ TEST_F(CheckpointFolderTest, ListsByStepAndNothingElse) {
     EXPECT_TRUE(found[2].has_digest);
     EXPECT_EQ(found[1].path, checkpoint_path(path, 999999));
     EXPECT_TRUE(list_checkpoints(path / "absent").empty());
+}
+
+TEST_F(CheckpointFolderTest, SaysWhatItCannotList) {
+    const fs::path file = path / "file";
+    write_text(file, "");
+    EXPECT_EQ(complaint_of<UserError>([&] { (void)list_checkpoints(file); }),
+              file.string() + ": cannot be listed: Not a directory");
+    EXPECT_THROW(prune_checkpoints(file, 1), UserError);
+    EXPECT_THROW(finish_interrupted_saves(file), UserError);
 }
 
 TEST_F(CheckpointFolderTest, FinishesASaveWhoseDigestLayWholeBesideIt) {

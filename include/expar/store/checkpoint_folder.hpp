@@ -19,7 +19,7 @@ struct ListedCheckpoint {
     bool has_digest = false;  ///< without one it was never completed
 };
 
-/// By step, ascending; empty when there is no such folder. Local.
+/// By step, ascending; empty when there is no such folder. Local; throws UserError when it cannot be listed.
 [[nodiscard]] std::vector<ListedCheckpoint> list_checkpoints(const std::filesystem::path& folder);
 
 /// Gives the files their names where a save was ended in its last steps: its digest lay whole beside it, so both are on
