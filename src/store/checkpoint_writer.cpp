@@ -25,10 +25,6 @@ Numbers numbers_of(const std::string& bytes) {
     return numbers;
 }
 
-std::filesystem::path temporary_of(const std::filesystem::path& path) {
-    return path.string() + ".partial";
-}
-
 // One save, as every rank sees it. The same piece of work in the same order everywhere; each rank does its own part.
 class Save {
 public:
@@ -48,15 +44,19 @@ public:
         judge_on_root(world_, [&] {
             const auto watch = watch_for("HDF5");
             partial.emplace(path_);
+            if (partial->temporary() == path_)  // a link, a pipe, …: it could not appear whole or not at all
+                throw UserError(concat(path_.string(), ": is no regular file, which a checkpoint has to be"));
             lay_out(partial->temporary());
         });
         offsets_ = numbers_of(world_.broadcast(bytes_of(offsets_), 0, occasion));
+        const std::filesystem::path temporary =
+            world_.broadcast(partial ? partial->temporary().string() : "", 0, occasion);
 
         // Written by every rank; flushed by one of each node when all of it have written, that of rank 0 in commit().
         std::optional<RawFile> file;
         judge_everywhere(world_, [&] {
             const auto watch = watch_for("write");
-            file.emplace(RawFile::open_to_write(temporary_of(path_)));
+            file.emplace(RawFile::open_to_write(temporary));
             write_blocks(*file);
         });
         judge_everywhere(world_, [&] {
