@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "expar/base/error.hpp"
+#include "expar/base/read_file.hpp"
 #include "expar/store/digest.hpp"
 #include "expar/store/raw_file.hpp"
 
@@ -32,6 +33,8 @@ std::vector<fs::path> files_of(const fs::path& folder) {
     std::error_code failed;
     for (fs::directory_iterator entry(folder, failed), end; !failed && entry != end; entry.increment(failed))
         files.push_back(entry->path());
+    if (failed && failed != std::errc::no_such_file_or_directory)
+        throw UserError(concat(folder.string(), ": cannot be listed: ", failed.message()));
     return files;
 }
 
@@ -39,6 +42,12 @@ void remove_file(const fs::path& path) {
     std::error_code failed;
     fs::remove(path, failed);
     if (failed) throw UserError(concat(path.string(), ": cannot be removed: ", failed.message()));
+}
+
+void rename_file(const fs::path& from, const fs::path& to) {
+    std::error_code failed;
+    fs::rename(from, to, failed);
+    if (failed) throw UserError(concat(to.string(), ": cannot be written: ", failed.message()));
 }
 
 // Whether an interrupted save may have left it.
@@ -51,12 +60,19 @@ bool is_leftover(const std::string& name) {
     return step_of(rest).has_value();
 }
 
+// The checkpoint whose digest a file is that has not got its name.
+std::optional<fs::path> awaited_checkpoint(const fs::path& file) {
+    constexpr std::string_view pending = ".digest.partial";
+    std::string name = file.filename().string();
+    if (!name.ends_with(pending)) return std::nullopt;
+    name.resize(name.size() - pending.size());
+    return step_of(name) ? std::optional(file.parent_path() / name) : std::nullopt;
+}
+
 bool is_whole_digest(const fs::path& path) {
     try {
-        const RawFile file = RawFile::open(path);
-        std::string text(file.bytes(), '\0');
-        file.read_at(0, std::as_writable_bytes(std::span(text)));
-        (void)parse_digest(text, path.string());
+        (void)RawFile::open(path);  // a pipe would wait for a writer
+        (void)parse_digest(read_file(path, most_digest_bytes), path.string());
         return true;
     } catch (const UserError&) {
         return false;
@@ -86,14 +102,16 @@ std::vector<ListedCheckpoint> list_checkpoints(const fs::path& folder) {
 }
 
 void finish_interrupted_saves(const fs::path& folder) {
-    for (const auto& checkpoint : list_checkpoints(folder)) {
-        if (checkpoint.has_digest) continue;
-        const fs::path digest = digest_path(checkpoint.path);
-        const fs::path pending = digest.string() + ".partial";
+    for (const fs::path& pending : files_of(folder)) {
+        const auto path = awaited_checkpoint(pending);
+        if (!path) continue;
         std::error_code failed;
-        if (!fs::exists(pending, failed) || !is_whole_digest(pending)) continue;
-        fs::rename(pending, digest, failed);
-        if (failed) throw UserError(concat(digest.string(), ": cannot be written: ", failed.message()));
+        const fs::path digest = digest_path(*path), partial = path->string() + ".partial";
+        const bool renames_both = fs::exists(partial, failed);
+        if (fs::exists(digest, failed) || !(renames_both || fs::exists(*path, failed)) || !is_whole_digest(pending))
+            continue;
+        if (renames_both) rename_file(partial, *path);  // first: what has that name may be an earlier checkpoint
+        rename_file(pending, digest);
         sync_folder(folder);
     }
 }

@@ -25,10 +25,6 @@ Numbers numbers_of(const std::string& bytes) {
     return numbers;
 }
 
-std::filesystem::path temporary_of(const std::filesystem::path& path) {
-    return path.string() + ".partial";
-}
-
 // One save, as every rank sees it. The same piece of work in the same order everywhere; each rank does its own part.
 class Save {
 public:
@@ -48,15 +44,19 @@ public:
         judge_on_root(world_, [&] {
             const auto watch = watch_for("HDF5");
             partial.emplace(path_);
+            if (partial->temporary() == path_)  // a link, a pipe, …: it could not appear whole or not at all
+                throw UserError(concat(path_.string(), ": is no regular file, which a checkpoint has to be"));
             lay_out(partial->temporary());
         });
         offsets_ = numbers_of(world_.broadcast(bytes_of(offsets_), 0, occasion));
+        const std::filesystem::path temporary =
+            world_.broadcast(partial ? partial->temporary().string() : "", 0, occasion);
 
         // Written by every rank; flushed by one of each node when all of it have written, that of rank 0 in commit().
         std::optional<RawFile> file;
         judge_everywhere(world_, [&] {
             const auto watch = watch_for("write");
-            file.emplace(RawFile::open_to_write(temporary_of(path_)));
+            file.emplace(RawFile::open_to_write(temporary));
             write_blocks(*file);
         });
         judge_everywhere(world_, [&] {
@@ -93,13 +93,14 @@ private:
         file.close();
     }
 
-    // Both files are on disk before either has its name. An earlier checkpoint of that name ends with its digest.
+    // Both files are on disk before either has its name, and the checkpoint before its digest is whole. An earlier
+    // checkpoint of that name ends with its digest; finish_interrupted_saves() completes what is ended from there on.
     void commit(PartialFile& partial, const std::string& text) const {
+        partial.sync();
         PartialFile digest(digest_path(path_));
         RawFile file = RawFile::create(digest.temporary());
         file.append(std::as_bytes(std::span(text)));
         file.close();
-        partial.sync();
         digest.sync();
         std::error_code failed;
         std::filesystem::remove(digest_path(path_), failed);
@@ -109,7 +110,8 @@ private:
             digest.commit();
         } catch (const UserError&) {
             std::filesystem::remove(digest_path(path_), failed);
-            std::filesystem::remove(path_, failed);
+            const auto before = std::filesystem::status(partial.temporary(), failed);
+            if (before.type() == std::filesystem::file_type::not_found) std::filesystem::remove(path_, failed);
             throw;
         }
     }

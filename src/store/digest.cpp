@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "expar/base/error.hpp"
+#include "expar/base/read_file.hpp"
 #include "expar/comm/verdict.hpp"
 
 namespace expar {
@@ -80,10 +81,8 @@ std::string read_digest(const std::filesystem::path& path) {
     if (!std::filesystem::exists(beside, ignored))
         throw UserError(concat(path.string(), ": no digest beside it (", beside.filename().string(),
                                "): half-written, or not by expar"));
-    const RawFile file = RawFile::open(beside);
-    std::string text(file.bytes(), '\0');
-    file.read_at(0, std::as_writable_bytes(std::span(text)));
-    return text;
+    (void)RawFile::open(beside);  // a pipe would wait for a writer
+    return read_file(beside, most_digest_bytes);
 }
 
 void expect_size(const RawFile& file, const Digest& digest) {

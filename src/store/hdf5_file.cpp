@@ -19,6 +19,12 @@ namespace {
 
 static_assert(std::is_same_v<hid_t, std::int64_t>, "HDF5 1.10 or newer");
 
+#ifdef H5_HAVE_PARALLEL
+constexpr bool is_parallel = true;
+#else
+constexpr bool is_parallel = false;
+#endif
+
 constexpr std::size_t page_bytes = 4096;
 constexpr std::size_t least_bytes = 64 << 10;  // what every file has, and its attributes
 
@@ -83,7 +89,7 @@ void Hdf5File::fail(const std::string& what) const {
 Hdf5File Hdf5File::create_empty(const std::filesystem::path& path) {
     keep_quiet();
     const Owned access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-    H5Pset_alignment(access, page_bytes, page_bytes);  // so that ranks write no page together
+    H5Pset_alignment(access, page_bytes, page_bytes);  // so that no page holds two datasets
     const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
     if (file < 0) throw UserError(concat(path.string(), ": cannot be written", last_cause()));
     return {file, path};
@@ -350,12 +356,7 @@ bool Hdf5File::has_attribute(const std::string& object, const std::string& name)
 Hdf5Library hdf5_library() {
     unsigned major = 0, minor = 0, release = 0;
     H5get_libversion(&major, &minor, &release);
-#ifdef H5_HAVE_PARALLEL
-    const bool parallel = true;
-#else
-    const bool parallel = false;
-#endif
-    return {concat(major, ".", minor, ".", release), parallel};
+    return {concat(major, ".", minor, ".", release), is_parallel};
 }
 
 std::size_t count_of(const Hdf5File::Shape& shape) {

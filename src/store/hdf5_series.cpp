@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "expar/base/error.hpp"
+#include "expar/store/partial_file.hpp"
 #include "hdf5_handles.hpp"
 
 namespace expar {
@@ -75,12 +76,21 @@ void make_attribute(const fs::path& path, hid_t file, const std::string& name, h
         fail(path, concat("writing attribute ", name, " failed", last_cause()));
 }
 
-// A file without rows, closed.
-void make_empty(const fs::path& path, const SeriesLayout& layout) {
-    keep_quiet();
-    const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, newest_format());
+// Closes the file behind write(), and complains when not all of it has reached the disk.
+template <class Write>
+void write_and_close(const fs::path& path, hid_t file, Write&& write) {
     if (file < 0) fail(path, concat("cannot be written", last_cause()));
-    const Owned closes(file, close_file);
+    try {
+        write();
+        if (H5Fflush(file, H5F_SCOPE_LOCAL) < 0) fail(path, concat("writing failed", last_cause()));
+    } catch (...) {
+        close_file(file);
+        throw;
+    }
+    if (close_file(file) < 0) fail(path, concat("writing failed", last_cause()));
+}
+
+void write_start(const fs::path& path, hid_t file, const SeriesLayout& layout) {
     reserve_behind(file, path, slack_bytes);
     const char* format = layout.format.c_str();
     make_attribute(path, file, "format", text_type(), &format);
@@ -93,7 +103,13 @@ void make_empty(const fs::path& path, const SeriesLayout& layout) {
             fail(path, concat("writing ", name, " failed", last_cause()));
     }
     for (const auto& column : layout.columns) make_column(path, file, column);
-    if (H5Fflush(file, H5F_SCOPE_LOCAL) < 0) fail(path, concat("writing failed", last_cause()));
+}
+
+// A file without rows, closed.
+void make_empty(const fs::path& path, const SeriesLayout& layout) {
+    keep_quiet();
+    const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, newest_format());
+    write_and_close(path, file, [&] { write_start(path, file, layout); });
 }
 
 // One growing dataset.
@@ -224,10 +240,9 @@ void Hdf5Series::Open::write_pending() {
 Hdf5Series::Hdf5Series(const fs::path& path, const SeriesLayout& layout) {
     std::error_code failed;
     if (!fs::exists(path, failed)) {
-        const fs::path partial = path.string() + ".partial";
-        make_empty(partial, layout);
-        fs::rename(partial, path, failed);
-        if (failed) fail(path, concat("cannot be written: ", failed.message()));
+        PartialFile partial(path);
+        make_empty(partial.temporary(), layout);
+        partial.commit();
     }
     keep_quiet();
     open_ = std::make_unique<Open>(path, layout);
@@ -286,34 +301,33 @@ void copy_rows(const fs::path& path, const SeriesLayout& layout, int last) {
     const auto from = open_columns(path, old, layout);
     const hsize_t rows = rows_up_to(last, from);
 
-    const fs::path partial = path.string() + ".partial";
-    make_empty(partial, layout);
-    const Owned file(H5Fopen(partial.c_str(), H5F_ACC_RDWR, newest_format()), close_file);
-    const auto to = open_columns(partial, file, layout);
-    std::vector<std::byte> block;
-    for (hsize_t first = 0; first < rows; first += rows_of_chunk)
-        for (std::size_t i = 0; i < to.size(); ++i) {
-            block.resize(std::size_t(std::min(rows - first, rows_of_chunk)) * to[i]->bytes_of_row());
-            from[i]->read(first, block);
-            reserve_behind(file, partial, slack_bytes + 2 * block.size());
-            to[i]->append(block);
-        }
-    if (H5Fflush(file, H5F_SCOPE_LOCAL) < 0) fail(partial, concat("writing failed", last_cause()));
+    // What a link stands for is replaced, not the link, which has no other name to write to.
+    PartialFile partial(fs::is_symlink(path) ? fs::canonical(path) : path);
+    make_empty(partial.temporary(), layout);
+    const hid_t file = H5Fopen(partial.temporary().c_str(), H5F_ACC_RDWR, newest_format());
+    write_and_close(partial.temporary(), file, [&] {
+        const auto to = open_columns(partial.temporary(), file, layout);
+        std::vector<std::byte> block;
+        for (hsize_t first = 0; first < rows; first += rows_of_chunk)
+            for (std::size_t i = 0; i < to.size(); ++i) {
+                block.resize(std::size_t(std::min(rows - first, rows_of_chunk)) * to[i]->bytes_of_row());
+                from[i]->read(first, block);
+                reserve_behind(file, partial.temporary(), slack_bytes + 2 * block.size());
+                to[i]->append(block);
+            }
+    });
+    partial.commit();
 }
 
 }  // namespace
 
 std::string keep_rows(const fs::path& path, const SeriesLayout& layout, int last) {
     keep_quiet();
-    std::error_code failed;
     try {
         copy_rows(path, layout, last);
     } catch (const Damaged& damage) {
-        fs::remove(path.string() + ".partial", failed);
         return damage.what();
     }
-    fs::rename(path.string() + ".partial", path, failed);
-    if (failed) fail(path, concat("cannot be replaced: ", failed.message()));
     return "";
 }
 

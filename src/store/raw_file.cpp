@@ -68,13 +68,16 @@ RawFile RawFile::create(const std::filesystem::path& path) {
     return {open_or_fail(path, O_WRONLY | O_CREAT | O_TRUNC, cannot_write), path};
 }
 
-std::optional<RawFile> RawFile::in_memory() {
 #ifdef MFD_CLOEXEC
+std::optional<RawFile> RawFile::in_memory() {
     const int descriptor = ::memfd_create("expar", MFD_CLOEXEC);
-    if (descriptor >= 0) return RawFile(descriptor, "memory");
-#endif
+    return descriptor >= 0 ? std::optional(RawFile(descriptor, "memory")) : std::nullopt;
+}
+#else
+std::optional<RawFile> RawFile::in_memory() {
     return std::nullopt;
 }
+#endif
 
 RawFile::RawFile(RawFile&& other) noexcept
     : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}

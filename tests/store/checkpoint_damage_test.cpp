@@ -116,6 +116,10 @@ TEST_F(CheckpointDamageTest, SaysOnEveryRankThatItsNameCannotBeTaken) {
     EXPECT_EQ(complaint_of_save(), path.string() + ": cannot be written: Is a directory");
     path = root / "file/step.h5";
     EXPECT_EQ(complaint_of_save(), path.string() + ": cannot be written: Not a directory");
+    path = root / "link.h5";
+    if (world.rank() == 0) std::filesystem::create_symlink(root / "file", path);
+    world.barrier();
+    EXPECT_EQ(complaint_of_save(), path.string() + ": is no regular file, which a checkpoint has to be");
 }
 
 // Lets this rank write no file beyond so many bytes.

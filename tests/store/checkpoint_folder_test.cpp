@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "expar/base/error.hpp"
+#include "expar/base/read_file.hpp"
 #include "expar/store/digest.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -11,6 +13,7 @@ namespace expar {
 namespace {
 
 namespace fs = std::filesystem;
+using testing_support::complaint_of;
 using testing_support::TemporaryFolder;
 using testing_support::write_text;
 
@@ -31,6 +34,10 @@ protected:
         for (const auto& found : list_checkpoints(path)) steps.push_back(found.step);
         return steps;
     }
+    [[nodiscard]] fs::path pending_digest(int step) const {
+        return digest_path(checkpoint_path(path, step)).string() + ".partial";
+    }
+    [[nodiscard]] static std::string content(const fs::path& file) { return read_file(file, 1 << 20); }
     TemporaryFolder folder;
     fs::path path = folder / "";
 };
@@ -53,16 +60,43 @@ TEST_F(CheckpointFolderTest, ListsByStepAndNothingElse) {
     EXPECT_TRUE(list_checkpoints(path / "absent").empty());
 }
 
+TEST_F(CheckpointFolderTest, SaysWhatItCannotList) {
+    const fs::path file = path / "file";
+    write_text(file, "");
+    EXPECT_EQ(complaint_of<UserError>([&] { (void)list_checkpoints(file); }),
+              file.string() + ": cannot be listed: Not a directory");
+    EXPECT_THROW(prune_checkpoints(file, 1), UserError);
+    EXPECT_THROW(finish_interrupted_saves(file), UserError);
+}
+
 TEST_F(CheckpointFolderTest, FinishesASaveWhoseDigestLayWholeBesideIt) {
     for (const int step : {10, 20, 30}) add(step, step == 10);
     const std::string whole = to_text(Digest{4, {{0, 4, 7, "value/x"}}});
-    write_text(digest_path(checkpoint_path(path, 20)).string() + ".partial", whole);
-    write_text(digest_path(checkpoint_path(path, 30)).string() + ".partial", whole.substr(0, whole.size() / 2));
+    for (const int step : {10, 20, 40, 50}) write_text(pending_digest(step), whole);
+    write_text(pending_digest(30), whole.substr(0, whole.size() / 2));
+    write_text(checkpoint_path(path, 40).string() + ".partial", "");
     finish_interrupted_saves(path);
+    EXPECT_EQ(steps(), (std::vector{10, 20, 30, 40}));
     const auto found = list_checkpoints(path);
     EXPECT_TRUE(found[0].has_digest);
+    EXPECT_EQ(content(digest_path(found[0].path)), "");  // it was complete before
     EXPECT_TRUE(found[1].has_digest);
     EXPECT_FALSE(found[2].has_digest);
+    EXPECT_TRUE(found[3].has_digest);
+}
+
+// Killed between the end of the earlier checkpoint, which is that of its digest, and the renaming of its successor.
+TEST_F(CheckpointFolderTest, FinishesASaveInThePlaceOfAnEarlierOne) {
+    const fs::path checkpoint = checkpoint_path(path, 20);
+    const std::string whole = to_text(Digest{4, {{0, 4, hash_bytes(std::as_bytes(std::span("new!", 4))), "value/x"}}});
+    write_text(checkpoint, "old!");
+    write_text(checkpoint.string() + ".partial", "new!");
+    write_text(pending_digest(20), whole);
+    finish_interrupted_saves(path);
+    prune_checkpoints(path, 1);
+    EXPECT_EQ(names(), (std::vector<std::string>{"step-000020.h5", "step-000020.h5.digest"}));
+    EXPECT_EQ(content(checkpoint), "new!");
+    EXPECT_NO_THROW(verify_file(checkpoint));
 }
 
 TEST_F(CheckpointFolderTest, KeepsTheNewestThatAreComplete) {

@@ -182,8 +182,9 @@ TEST(Hdf5Series, RefusesARowOfAnotherShape) {
 TEST(Hdf5Series, WithoutRoomStaysAsItWas) {
     const TemporaryFolder folder;
     const auto path = folder / "a.h5";
-    EXPECT_EQ(complaint_of<UserError>([] { Hdf5Series("/nowhere/a.h5", layout); }).substr(0, 39),
-              "/nowhere/a.h5.partial: cannot be writte");
+    testing_support::write_text(folder / "file", "");
+    EXPECT_EQ(complaint_of<UserError>([&] { Hdf5Series(folder / "file/a.h5", layout); }),
+              (folder / "file/a.h5").string() + ": cannot be written: Not a directory");
     rlimit before{};
     getrlimit(RLIMIT_FSIZE, &before);
     {
@@ -196,8 +197,23 @@ TEST(Hdf5Series, WithoutRoomStaysAsItWas) {
         EXPECT_EQ(complaint_of<UserError>([&] { series.flush(); }),
                   path.string() + ": cannot be written: File too large");
     }
+    EXPECT_EQ(complaint_of<UserError>([&] { (void)keep_rows(path, layout, 5); }),
+              path.string() + ".partial: cannot be written: File too large");
+    EXPECT_EQ(complaint_of<UserError>([&] { Hdf5Series(folder / "b.h5", layout); }),
+              (folder / "b.h5.partial").string() + ": cannot be written: File too large");
     setrlimit(RLIMIT_FSIZE, &before);
     expect_steps(path, 10);
+    for (const char* none : {"a.h5.partial", "b.h5", "b.h5.partial"})
+        EXPECT_FALSE(std::filesystem::exists(folder / none)) << none;
+}
+
+TEST(Hdf5Series, KeepsTheRowsOfWhatALinkStandsFor) {
+    const TemporaryFolder folder;
+    write(folder / "a.h5", 1, 20);
+    std::filesystem::create_symlink(folder / "a.h5", folder / "link.h5");
+    EXPECT_EQ(keep_rows(folder / "link.h5", layout, 5), "");
+    EXPECT_TRUE(std::filesystem::is_symlink(folder / "link.h5"));
+    expect_steps(folder / "a.h5", 5);
 }
 
 }  // namespace

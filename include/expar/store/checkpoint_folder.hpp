@@ -19,11 +19,11 @@ struct ListedCheckpoint {
     bool has_digest = false;  ///< without one it was never completed
 };
 
-/// By step, ascending; empty when there is no such folder. Local.
+/// By step, ascending; empty when there is no such folder. Local; throws UserError when it cannot be listed.
 [[nodiscard]] std::vector<ListedCheckpoint> list_checkpoints(const std::filesystem::path& folder);
 
-/// Gives the digest its name where a save was ended between its two last steps: the checkpoint had its own, and its
-/// digest lay whole beside it. Local, while nobody saves; throws UserError.
+/// Gives the files their names where a save was ended in its last steps: its digest lay whole beside it, so both are on
+/// disk. A checkpoint that has a digest stays as it is. Local, while nobody saves; throws UserError.
 void finish_interrupted_saves(const std::filesystem::path& folder);
 
 /// Keeps the newest `keep` complete checkpoints and what is newer than the oldest of these, removes what is older; 0

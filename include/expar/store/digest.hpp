@@ -48,6 +48,9 @@ struct Digest {
     std::vector<Piece> pieces;
 };
 
+/// More than a digest ever has: that of ten million tensors would.
+constexpr std::size_t most_digest_bytes = std::size_t{1} << 30;
+
 /// FILE.digest
 [[nodiscard]] std::filesystem::path digest_path(const std::filesystem::path& file);
 
