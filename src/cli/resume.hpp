@@ -10,7 +10,8 @@
 
 namespace expar::cli {
 
-/// A checkpoint to go on from. It agrees with its digest; nothing of the run has been changed.
+/// A checkpoint to go on from. It agrees with its digest; nothing of the run has been changed, but a digest
+/// that lay whole beside it may have got its name.
 struct ResumePoint {
     RunFolder folder;
     CheckpointReader checkpoint;

@@ -76,6 +76,9 @@ TrainingRun::TrainingRun(RunConfig config, const ResumePoint* from, const Commun
       held_out_(held_out_of(config_.run, world)),
       device_(make_cpu_device(config_.train.threads)) {
     if (from) expect_same_text(from->checkpoint.header());
+    judge_on_root(world_, [&] {  // before anything is made or changed
+        if (!config_.run.prometheus.empty()) expect_writable(config_.run.prometheus);
+    });
     folder_ = from ? from->folder : create_run_folder(config_.run.out, world_);
     open_status();
     announce(from);
@@ -86,7 +89,11 @@ TrainingRun::TrainingRun(RunConfig config, const ResumePoint* from, const Commun
         from->checkpoint.load(blocks_of(*trainer_));
         saved_step_ = from->checkpoint.header().step;
         trainer_->set_steps_done(saved_step_);
-        judge_on_root(world_, [&] { set_aside_newer(folder_, saved_step_); });
+        judge_on_root(world_, [&] {
+            set_aside_newer(folder_, saved_step_);
+            std::error_code ignored;  // it tells of the stretch before, and might pass for that of this one
+            std::filesystem::remove(folder_.summary(), ignored);
+        });
     }
     judge_on_root(world_, [&] { replace_file(folder_.config(), to_toml(config_)); });
     record_.emplace(config_, folder_, earlier_steps(from), trainer_->clock(), world_);

@@ -20,7 +20,8 @@ namespace expar::cli {
 class TrainingRun {
 public:
     /// `config` is settled: every option says what it stands for. A new run, or one that goes on `from` a checkpoint,
-    /// of which nothing is changed before all of it is loaded. Opens `status` in the run's folder.
+    /// of which nothing but the ranks' status is changed before all of it is loaded. Opens `status` in the run's
+    /// folder.
     TrainingRun(RunConfig config, const ResumePoint* from, const Communicator& world, RankStatus& status);
 
     /// Steps and checkpoints up to config.train.steps, or until a signal asks for the end; the last step is saved.

@@ -175,15 +175,17 @@ double newest_heartbeat(std::span<const StatusSnapshot> statuses) {
     return std::ranges::max(statuses, {}, &StatusSnapshot::heartbeat).heartbeat;
 }
 
-// Ranks that were silent when others still lived, or that nobody told to end while others were told; the first to die
-// first.
+// Ranks that were silent when others still lived; where all fell silent together, those that nobody told to end while
+// others were told. The first to die first.
 std::vector<StatusSnapshot> dead_before_others(std::span<const StatusSnapshot> statuses) {
     const double newest = newest_heartbeat(statuses);
     const bool told = std::ranges::find(statuses, RankEnd::terminated, &StatusSnapshot::end) != statuses.end();
     std::vector<StatusSnapshot> dead;
     for (const auto& status : statuses)
-        if (status.end == RankEnd::none && (told || newest - status.heartbeat > died_before_seconds))
-            dead.push_back(status);
+        if (status.end == RankEnd::none && newest - status.heartbeat > died_before_seconds) dead.push_back(status);
+    if (dead.empty() && told)
+        for (const auto& status : statuses)
+            if (status.end == RankEnd::none) dead.push_back(status);
     std::ranges::stable_sort(dead, {}, &StatusSnapshot::heartbeat);
     return dead;
 }

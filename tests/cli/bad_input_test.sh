@@ -62,6 +62,7 @@ refuses "text" train "${small[@]}"
 refuses "timeline-steps: expected first:last" "${train[@]}" --timeline-steps 3
 refuses "1:1000 are 1000 steps, expected at most 100" "${train[@]}" --timeline-steps 1:1000
 refuses "taken: cannot be written" "${train[@]}" --prometheus taken --out with-prometheus
+[[ ! -e with-prometheus ]] || { echo "a refused run left its folder"; exit 1; }
 refuses "taken: exists already" "${train[@]}" --out taken
 refuses "not finite" "${train[@]}" --out diverges --steps 20 --optimizer sgd --learning-rate 1e30 --warmup-steps 0 --clip 0
 refuses "none: no such run" eval none --text text.txt
