@@ -37,11 +37,14 @@ void count_release(std::size_t bytes) {
 }  // namespace
 
 #ifdef EXPAR_ADDRESS_SANITIZER
-#include <sanitizer/allocator_interface.h>
+// As Clang's <sanitizer/allocator_interface.h> declares them; GCC has the functions without the header.
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void*, std::size_t),
+                                                         void (*)(const volatile void*));
+extern "C" std::size_t __sanitizer_get_allocated_size(const volatile void*);
 namespace {
 [[maybe_unused]] const int hooks = __sanitizer_install_malloc_and_free_hooks(
     [](const volatile void*, std::size_t bytes) { count_allocation(bytes); },
-    [](const volatile void* data) { count_release(__sanitizer_get_allocated_size(const_cast<void*>(data))); });
+    [](const volatile void* data) { count_release(__sanitizer_get_allocated_size(data)); });
 }  // namespace
 #else
 // Without a sanitizer only what C++ allocates is counted.
