@@ -68,11 +68,6 @@ void expect_not_running(const RunFolder& folder) {
                                        status.host, " (rank ", status.rank, ")"));
 }
 
-RunFolder folder_of(std::string name) {
-    while (name.size() > 1 && name.back() == '/') name.pop_back();
-    return {name};
-}
-
 CheckpointReader open(const fs::path& path, const std::string& otherwise, const Communicator& world) {
     try {
         return CheckpointReader(path, world);
@@ -95,7 +90,7 @@ std::string word(const std::string& text) {
 
 ResumePoint find_resume_point(const RunOptions& asked, const Communicator& world) {
     if (asked.out.empty()) throw UserError("--resume: expected --out with the folder of the run to go on with");
-    const RunFolder folder = folder_of(asked.out);
+    const RunFolder folder = run_folder_named(asked.out);
     Choice choice;
     judge_on_root(world, [&] {
         expect_not_running(folder);

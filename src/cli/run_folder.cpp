@@ -41,9 +41,13 @@ fs::path RunFolder::batches(int earlier_steps) const {
     return root / concat("batches-from-", step_name(earlier_steps + 1).substr(5), ".h5");
 }
 
+RunFolder run_folder_named(std::string name) {
+    while (name.size() > 1 && name.back() == '/') name.pop_back();
+    return {name};
+}
+
 RunFolder create_run_folder(const std::string& name, const Communicator& world) {
-    std::string root = name.empty() ? "runs/" + date_and_time() : name;
-    while (root.size() > 1 && root.back() == '/') root.pop_back();
+    const std::string root = run_folder_named(name.empty() ? "runs/" + date_and_time() : name).root.string();
     judge_on_root(world, [&] { make_new(root); });
     return {world.broadcast(root, 0, {"run folder"})};
 }

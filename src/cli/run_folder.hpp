@@ -23,6 +23,9 @@ struct RunFolder {
     [[nodiscard]] std::filesystem::path checkpoint(int step) const;                 ///< checkpoints/step-000050.h5
 };
 
+/// The folder of that name, slashes at its end left out; nothing is looked at.
+[[nodiscard]] RunFolder run_folder_named(std::string name);
+
 /// A new folder of that name, "runs/<date>-<time>" when it is empty. Made by rank 0; collective. Throws UserError on
 /// every rank when it exists already.
 [[nodiscard]] RunFolder create_run_folder(const std::string& name, const Communicator& world);

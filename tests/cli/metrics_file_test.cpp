@@ -10,10 +10,7 @@
 namespace expar::cli {
 namespace {
 
-std::string content_of(const std::filesystem::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
+using testing_support::content_of;
 
 TEST(MetricsFile, HasALineForEveryStepAsSoonAsItIsDone) {
     const testing_support::TemporaryFolder folder;

@@ -14,6 +14,8 @@
 namespace expar::cli {
 namespace {
 
+using testing_support::content_of;
+
 StepReport some_report() {
     StepReport report;
     report.step = 7;
@@ -24,11 +26,6 @@ StepReport some_report() {
     report.routers.assign(2, RouterStatistics(3));
     report.routers[1].choices = {4, 5, 123456789};
     return report;
-}
-
-std::string content_of(const std::filesystem::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
 }
 
 TEST(Prometheus, WhatIsNoFileIsWrittenThrough) {
