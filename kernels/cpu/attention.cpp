@@ -72,16 +72,18 @@ public:
 
     void rotate(Rows x, std::span<const int> positions, int head_size, double theta, int direction,
                 Stream&) const override {
-        const auto rows = floats(x);
-        if (rows.rows == 0) return;
+        if (x.rows() == 0) return;
         table_.prepare(head_size, theta, *std::ranges::max_element(positions));
-        threads_.for_each_range(rows.rows, 64, [&](long first, long last) {
-            for (long t = first; t < last; ++t) {
-                const int position = positions[std::size_t(t)];
-                kernels_.rotation.rotate(
-                    {table_.cosine(position), table_.sine(position), float(direction), head_size / 2}, rows.row(t),
-                    rows.cols / head_size);
-            }
+        with_storage(x.dtype(), [&]<class Element>(Element) {
+            const auto rows = elements<Element>(x);
+            threads_.for_each_range(rows.rows, 64, [&](long first, long last) {
+                for (long t = first; t < last; ++t) {
+                    const int position = positions[std::size_t(t)];
+                    kernels_.rotation.of<Element>().rotate(
+                        {table_.cosine(position), table_.sine(position), float(direction), head_size / 2}, rows.row(t),
+                        rows.cols / head_size);
+                }
+            });
         });
     }
 
@@ -145,7 +147,7 @@ private:
                     sums[r] =
                         exponentiate(weights, r, block.seen(r), d, in.log_sum_exp.row(block.queries.first + r)[head]);
                 v.multiply({weights.data, weights.stride, false}, block.keys(), out, false);
-                for (int r = 0; r < q.rows; ++r) kernels_.rows.scale(1 / sums[r], out.row(r), out.row(r), d);
+                for (int r = 0; r < q.rows; ++r) kernels_.rows.wide.scale(1 / sums[r], out.row(r), out.row(r), d);
             });
     }
 
@@ -214,7 +216,7 @@ private:
             const int seen = block.seen(r);
             const float lse = in.log_sum_exp.row(block.queries.first + r)[head];
             kernels_.softmax.exponentials(scale, lse, p.row(r), p.row(r), seen);
-            const float mean = kernels_.rows.dot(d_out.row(r), out.row(r), d);
+            const float mean = kernels_.rows.wide.dot(d_out.row(r), out.row(r), d);
             kernels_.softmax.backward(scale, mean, p.row(r), d_s.row(r), seen);
             std::fill(p.row(r) + seen, p.row(r) + keys, 0.0F);
             std::fill(d_s.row(r) + seen, d_s.row(r) + keys, 0.0F);
