@@ -1,6 +1,7 @@
 #pragma once
 
 #include "activation.hpp"
+#include "attention.hpp"
 #include "norm.hpp"
 #include "product.hpp"
 #include "rotation.hpp"
@@ -13,7 +14,7 @@ namespace expar {
 template <class Vector>
 constexpr VectorKernels vector_kernels = {
     row_kernels<Vector>,      activation_kernels<Vector>, norm_kernels<Vector>,    softmax_kernels<Vector>,
-    rotation_kernels<Vector>, update_kernels<Vector>,     product_kernels<Vector>,
+    rotation_kernels<Vector>, update_kernels<Vector>,     product_kernels<Vector>, attention_kernels<Vector>,
 };
 
 }  // namespace expar
