@@ -141,6 +141,43 @@ struct ProductKernels {
     void (*pack)(const float* in, long stride, int depth, int columns, float* out);
 };
 
+/// Some keys, and which of them a block of queries sees: the query in lane l keys 0 … visible + l.
+struct AttentionBlock {
+    int keys = 0;  ///< the last of them is seen by some lane
+    int visible = 0;
+    int depth;           ///< of a head
+    float scale;         ///< log2 e / sqrt(depth)
+    const float *k, *v;  ///< [keys, key_stride]
+    long key_stride;     ///< backward: a multiple of vector_floats, the columns beyond depth zero
+};
+
+/// What one query of a block is in is its lane.
+struct ForwardState {
+    const float* q;          ///< [depth, lanes]
+    float* out;              ///< [depth, lanes], to be divided by sum at the end
+    float *largest, *sum;    ///< [lanes] of scale q k, so far; at first -infinity and 0
+    float *scores, *factor;  ///< scratch [keys, lanes], [lanes]
+};
+struct BackwardState {
+    const float *q, *d_out;            ///< [depth, lanes]
+    const float *q_rows, *d_out_rows;  ///< [lanes, key_stride], zeros in the lanes of no query
+    const float *log_sum, *mean;  ///< [lanes]: log2 of the sum of 2^(scale q k), the inner product of d_out and out
+    float* d_q;                   ///< [depth, lanes], added to; to be multiplied by 1/sqrt(depth) at the end
+    float *d_k, *d_v;             ///< [keys, key_stride], added to; d_k as d_q
+    float *scores, *d_scores;     ///< scratch [keys, lanes]
+};
+
+struct AttentionKernels {
+    int lanes;  ///< queries of a block
+    int vector_floats;
+    void (*forward)(const AttentionBlock& block, const ForwardState& state);
+    void (*backward)(const AttentionBlock& block, const BackwardState& state);
+    /// Rows to lanes: in [rows, depth], out [depth, lanes] with zeros in the lanes beyond rows
+    void (*pack)(const float* in, long stride, int rows, int depth, float* out);
+    /// Lanes to rows, each times its factor: in [depth, lanes], scaled in place, out [rows, depth]
+    void (*unpack)(const float* factors, float* in, int rows, int depth, float* out, long stride);
+};
+
 struct VectorKernels {
     ByElement<RowKernels> rows;
     ActivationKernels activation;
@@ -150,6 +187,7 @@ struct VectorKernels {
     ByElement<RotationKernels> rotation;
     UpdateKernels update;
     ProductKernels product;
+    AttentionKernels attention;
 };
 
 extern const VectorKernels avx2_kernels;

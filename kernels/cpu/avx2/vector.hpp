@@ -103,6 +103,16 @@ inline Avx2Vector power_of_two(Avx2Vector n) {
     const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n.lanes), _mm256_set1_epi32(127));
     return {_mm256_castsi256_ps(_mm256_slli_epi32(biased, 23))};
 }
+/// a - floor(a); not a number for infinities
+inline Avx2Vector fraction(Avx2Vector a) {
+    return {_mm256_sub_ps(a.lanes, _mm256_floor_ps(a.lanes))};
+}
+/// a 2^floor(x); 0 for x < -126, where it could be too small to be normal
+inline Avx2Vector times_power_of_two(Avx2Vector a, Avx2Vector x) {
+    const Avx2Vector lowest = Avx2Vector::all(-126.0F);
+    const Avx2Vector whole = {_mm256_floor_ps(max(lowest, x).lanes)};
+    return if_less(x, lowest, Avx2Vector::all(0), a * power_of_two(whole));
+}
 /// The lanes that are touched as they are, `other` in those that are not
 inline Avx2Vector or_else(Avx2Vector a, AllLanes, Avx2Vector) {
     return a;

@@ -96,6 +96,15 @@ inline Avx512Vector power_of_two(Avx512Vector n) {
     const __m512i biased = _mm512_add_epi32(_mm512_cvtps_epi32(n.lanes), _mm512_set1_epi32(127));
     return {_mm512_castsi512_ps(_mm512_slli_epi32(biased, 23))};
 }
+/// a - floor(a), 0 for infinities
+inline Avx512Vector fraction(Avx512Vector a) {
+    return {_mm512_reduce_ps(a.lanes, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
+}
+/// a 2^floor(x); 0 for x < -126, where it could be too small to be normal
+inline Avx512Vector times_power_of_two(Avx512Vector a, Avx512Vector x) {
+    const __mmask16 normal = _mm512_cmp_ps_mask(x.lanes, _mm512_set1_ps(-126.0F), _CMP_NLT_UQ);
+    return {_mm512_maskz_scalef_ps(normal, a.lanes, x.lanes)};
+}
 /// The lanes that are touched as they are, `other` in those that are not
 inline Avx512Vector or_else(Avx512Vector a, AllLanes, Avx512Vector) {
     return a;

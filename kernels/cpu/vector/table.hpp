@@ -1,6 +1,7 @@
 #pragma once
 
 #include "activation.hpp"
+#include "attention.hpp"
 #include "norm.hpp"
 #include "product.hpp"
 #include "rotation.hpp"
@@ -20,6 +21,7 @@ constexpr VectorKernels vector_kernels = {
     {rotation_kernels<Vector, float>, rotation_kernels<Vector, bfloat16>},
     update_kernels<Vector>,
     product_kernels<Vector>,
+    attention_kernels<Vector>,
 };
 
 }  // namespace expar
