@@ -5,49 +5,10 @@
 
 #include "floats.hpp"
 #include "operations.hpp"
+#include "product_tasks.hpp"
 
 namespace expar {
 namespace {
-
-// A part of one result that one thread computes.
-struct Task {
-    std::size_t group;
-    int first_row, rows;
-    int first_column, columns;
-};
-
-struct TaskSize {
-    int rows, columns;
-};
-
-// Cuts the results of all groups into tasks of about `size`: two or more per thread, so that none waits long for
-// another.
-std::vector<Task> cut(std::span<const int> rows_of_group, int columns, TaskSize size, int threads) {
-    constexpr int smallest = 64;  // whole panels of either instruction set
-    const auto parts = [](int length, int part) { return long(length + part - 1) / part; };
-    const auto count = [&] {
-        long tasks = 0;
-        for (const int rows : rows_of_group) tasks += parts(columns, size.columns) * parts(rows, size.rows);
-        return tasks;
-    };
-    while (threads > 1 && std::max(size.rows, size.columns) > smallest && count() < 2L * threads)
-        (size.rows > size.columns ? size.rows : size.columns) /= 2;
-
-    std::vector<Task> tasks;
-    tasks.reserve(std::size_t(count()));
-    for (std::size_t g = 0; g < rows_of_group.size(); ++g)
-        for (int row = 0; row < rows_of_group[g]; row += size.rows)
-            for (int column = 0; column < columns; column += size.columns)
-                tasks.push_back({g, row, std::min(size.rows, rows_of_group[g] - row), column,
-                                 std::min(size.columns, columns - column)});
-    return tasks;
-}
-
-std::vector<int> lengths(std::span<const int> offsets) {
-    std::vector<int> rows;
-    for (std::size_t g = 0; g + 1 < offsets.size(); ++g) rows.push_back(offsets[g + 1] - offsets[g]);
-    return rows;
-}
 
 std::vector<FloatRows<const float*>> values_of(std::span<Weight* const> weights) {
     std::vector<FloatRows<const float*>> result;
@@ -64,16 +25,20 @@ public:
 class CpuProduct final : public MatrixProduct {
 public:
     explicit CpuProduct(CpuContext context)
-        : threads_(context.threads), kernels_(context.kernels.product), activation_(make_cpu_activation(context)) {}
+        : threads_(context.threads), kernels_(context.kernels.product), activation_(make_cpu_activation(context)) {
+        if (context.pairs) pairs_ = make_pair_product(context);
+    }
     using MatrixProduct::forward;
     using MatrixProduct::input_gradient;
     using MatrixProduct::weight_gradient;
 
     [[nodiscard]] std::unique_ptr<Weight> weight(ConstRows values, DType dtype) const override {
+        if (on_pairs(dtype)) return pairs_->weight(values, dtype);
         return std::make_unique<CpuWeight>(values, dtype);
     }
 
-    void forward(const RowGroups& x, Rows y, Write write, Stream&) const override {
+    void forward(const RowGroups& x, Rows y, Write write, Stream& stream) const override {
+        if (on_pairs(x)) return pairs_->forward(x, y, write, stream);
         const auto weights = values_of(x.weights);
         multiply(floats(x.rows), x.offsets, floats(y), write,
                  [&](std::size_t group, int column, int columns, float* panel) {
@@ -82,7 +47,8 @@ public:
                  });
     }
 
-    void input_gradient(const RowGroups& dy, Rows dx, Write write, Stream&) const override {
+    void input_gradient(const RowGroups& dy, Rows dx, Write write, Stream& stream) const override {
+        if (on_pairs(dy)) return pairs_->input_gradient(dy, dx, write, stream);
         const auto weights = values_of(dy.weights);
         multiply(floats(dy.rows), dy.offsets, floats(dx), write,
                  [&](std::size_t group, int column, int columns, float* panel) {
@@ -93,12 +59,14 @@ public:
 
     void forward_activated(const RowGroups& x, Activation activation, Rows inner, Rows activated,
                            Stream& stream) const override {
+        if (on_pairs(x)) return pairs_->forward_activated(x, activation, inner, activated, stream);
         forward(x, inner, Write::assign, stream);
         activation_->forward(activation, inner, activated, stream);
     }
 
     void input_gradient_activated(const RowGroups& dy, Activation activation, Rows inner, Rows activated,
                                   Stream& stream) const override {
+        if (on_pairs(dy)) return pairs_->input_gradient_activated(dy, activation, inner, activated, stream);
         std::vector<float> memory(std::size_t(activated.rows()) * std::size_t(activated.cols()));
         const Rows d_activated(memory.data(), activated.rows(), activated.cols(), activated.dtype());
         input_gradient(dy, d_activated, Write::assign, stream);
@@ -107,7 +75,9 @@ public:
     }
 
     void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw, Write write,
-                         Stream&) const override {
+                         Stream& stream) const override {
+        if (on_pairs(dy.dtype()) || on_pairs(x.dtype()))
+            return pairs_->weight_gradient(dy, x, offsets, dw, write, stream);
         const auto left = floats(dy);
         const auto right = floats(x);
         std::vector<FloatRows<float*>> results;
@@ -116,9 +86,9 @@ public:
             results.push_back(floats(result));
             rows_of_group.push_back(result.rows());
         }
-        const auto tasks = cut(rows_of_group, x.cols(), {1024, 256}, threads_.count());
+        const auto tasks = cut_product(rows_of_group, x.cols(), {1024, 256}, threads_.count());
         threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
-            const Task& task = tasks[std::size_t(i)];
+            const ProductTask& task = tasks[std::size_t(i)];
             const auto& result = results[task.group];
             for (int n = 0; write == Write::assign && n < task.rows; ++n)
                 std::fill_n(result.row(task.first_row + n) + task.first_column, task.columns, 0.0F);
@@ -130,6 +100,11 @@ public:
     }
 
 private:
+    [[nodiscard]] bool on_pairs(DType dtype) const { return pairs_ && dtype == DType::bfloat16; }
+    [[nodiscard]] bool on_pairs(const RowGroups& groups) const {
+        return !groups.weights.empty() && on_pairs(groups.weights.front()->dtype());
+    }
+
     // y (+)= x b, where pack(group, column, columns, panel) writes a panel of a group's b. The panels of a task pass
     // one block of rows after the other, so that rows of x and y are used while they are near.
     template <class Pack>
@@ -137,9 +112,9 @@ private:
                   Pack pack) const {
         constexpr int rows_at_once = 84;  // whole tiles of either instruction set
         const std::size_t panel_floats = std::size_t(x.cols) * kernels_.panel_columns;
-        const auto tasks = cut(lengths(offsets), y.cols, {512, 128}, threads_.count());
+        const auto tasks = cut_product(lengths_of(offsets), y.cols, {512, 128}, threads_.count());
         threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
-            const Task& task = tasks[std::size_t(i)];
+            const ProductTask& task = tasks[std::size_t(i)];
             const int panels = (task.columns + kernels_.panel_columns - 1) / kernels_.panel_columns;
             float* memory = scratch.floats(panel_floats * panels);
             const auto columns = [&](int p) {
@@ -165,7 +140,7 @@ private:
 
     // The task's part of dw += dyᵀ x for one block of rows. dy is copied to rows a little apart from a power of two,
     // which would crowd few lines of the cache.
-    void add_block(FloatRows<const float*> dy, FloatRows<const float*> x, const Task& task, FloatRows<float*> dw,
+    void add_block(FloatRows<const float*> dy, FloatRows<const float*> x, const ProductTask& task, FloatRows<float*> dw,
                    Scratch& scratch) const {
         const int panel_columns = kernels_.panel_columns;
         const int stride = (task.rows + 15) / 16 * 16 + 16;
@@ -192,6 +167,7 @@ private:
     const Threads& threads_;
     const ProductKernels& kernels_;
     std::unique_ptr<ActivationOperations> activation_;
+    std::unique_ptr<MatrixProduct> pairs_;  // what multiplies bfloat16, where the processor does
 };
 
 }  // namespace

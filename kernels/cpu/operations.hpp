@@ -33,4 +33,7 @@ struct CpuContext {
 [[nodiscard]] std::unique_ptr<LossOperations> make_cpu_loss(CpuContext context);
 [[nodiscard]] std::unique_ptr<UpdateOperations> make_cpu_update(CpuContext context);
 
+/// Products of rows with bfloat16 weights. Needs context.pairs.
+[[nodiscard]] std::unique_ptr<MatrixProduct> make_pair_product(CpuContext context);
+
 }  // namespace expar
