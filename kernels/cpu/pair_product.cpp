@@ -49,7 +49,7 @@ struct Block {
     [[nodiscard]] float* row_of_sums(int r) const { return sums + r * stride; }
 };
 
-ActivationKernels::Forward forward_curve(const ActivationKernels& kernels, Activation kind) {
+const PartedActivation& parted(const PartedActivationKernels& kernels, Activation kind) {
     switch (kind) {
         case Activation::swiglu:
             return kernels.swiglu;
@@ -63,20 +63,6 @@ ActivationKernels::Forward forward_curve(const ActivationKernels& kernels, Activ
     throw Error(concat("activation: unknown kind ", int(kind)));
 }
 
-ActivationKernels::Backward backward_curve(const ActivationKernels& kernels, Activation kind) {
-    switch (kind) {
-        case Activation::swiglu:
-            return kernels.swiglu_backward;
-        case Activation::gelu:
-            return kernels.gelu_backward;
-        case Activation::gelu_tanh:
-            return kernels.gelu_tanh_backward;
-        case Activation::relu:
-            return kernels.relu_backward;
-    }
-    throw Error(concat("activation: unknown kind ", int(kind)));
-}
-
 constexpr int most_rows = 128;     // of a block
 constexpr int most_columns = 128;  // of one of few rows
 constexpr int block_floats = most_rows * pair_panel_columns;
@@ -84,7 +70,7 @@ constexpr int block_floats = most_rows * pair_panel_columns;
 class PairProducts final : public MatrixProduct {
 public:
     explicit PairProducts(CpuContext context)
-        : threads_(context.threads), kernels_(*context.pairs), activation_(context.kernels.activation) {}
+        : threads_(context.threads), kernels_(*context.pairs), activation_(context.kernels.parted_activation) {}
 
     [[nodiscard]] std::unique_ptr<Weight> weight(ConstRows values, DType dtype) const override {
         return std::make_unique<PairWeight>(values, dtype);
@@ -102,10 +88,10 @@ public:
                            Stream&) const override {
         const Target to_inner(inner), to(activated);
         const int width = activated.cols(), parts = inner_columns(activation);
-        const auto curve = forward_curve(activation_, activation);
+        const auto apply = parted(activation_, activation).forward;
         if (parts > 1 && width % pair_panel_columns != 0) {  // the second part starts within a panel
             multiply_rows(x, Form::transposed, inner, Write::assign);
-            return activate_rows(to_inner, curve, to);
+            return activate_rows(to_inner, apply, to);
         }
         for_each_block(x, Form::transposed, {width, parts}, [&](const Block& block) {
             for (int part = 0; part < parts; ++part)
@@ -117,7 +103,8 @@ public:
                     store(sums, to_inner, {block.row + r, part * width + block.column}, block.columns);
                     load(to_inner, {block.row + r, part * width + block.column}, sums, block.columns);
                 }
-                curve(block.row_of_sums(r), result, block.columns);
+                float* in = block.row_of_sums(r);
+                apply({.in = in, .value = in + block.columns, .d_out = nullptr, .out = result}, block.columns);
                 store(result, to, {block.row + r, block.column}, block.columns);
             }
         });
@@ -127,17 +114,16 @@ public:
                                   Stream&) const override {
         const Target in(inner), to(activated);
         const int width = activated.cols(), parts = inner_columns(activation);
-        const auto forward = forward_curve(activation_, activation);
-        const auto backward = backward_curve(activation_, activation);
+        const auto apply = parted(activation_, activation).backward;
         for_each_block(dy, Form::plain, {width, 1}, [&](const Block& block) {
             multiply(block, block.column, block.sums, block.stride, false);
             for (int r = 0; r < block.rows; ++r) {
                 float from[2 * most_columns], result[most_columns];
                 for (int part = 0; part < parts; ++part)
                     load(in, {block.row + r, part * width + block.column}, from + part * block.columns, block.columns);
-                forward(from, result, block.columns);
+                apply({.in = from, .value = from + block.columns, .d_out = block.row_of_sums(r), .out = result},
+                      block.columns);
                 store(result, to, {block.row + r, block.column}, block.columns);
-                backward(from, block.row_of_sums(r), from, block.columns);
                 for (int part = 0; part < parts; ++part)
                     store(from + part * block.columns, in, {block.row + r, part * width + block.column}, block.columns);
             }
@@ -176,7 +162,7 @@ private:
     template <class Work>
     void for_each_block(const RowGroups& x, Form form, Width width, Work work) const {
         if (x.weights.empty()) return;
-        PairWeight::pack(x.weights, form, kernels_, threads_);
+        PairWeight::pack(x, form, kernels_, threads_);
         const Source rows(x.rows);
         const int depth = whole_depth(x.rows.cols());
         const bool copied = !rows.narrow() || depth != x.rows.cols();
@@ -241,12 +227,12 @@ private:
         });
     }
 
-    void activate_rows(const Target& inner, ActivationKernels::Forward curve, const Target& to) const {
+    void activate_rows(const Target& inner, void (*apply)(const ActivationParts&, long), const Target& to) const {
         const int inputs = inner.view.cols(), outputs = to.view.cols();
         threads_.for_each_task(to.view.rows(), [&](long row, Scratch& scratch) {
             float* from = scratch.floats(std::size_t(inputs) + std::size_t(outputs));
             load(inner, {int(row), 0}, from, inputs);
-            curve(from, from + inputs, outputs);
+            apply({.in = from, .value = from + outputs, .d_out = nullptr, .out = from + inputs}, outputs);
             store(from + inputs, to, {int(row), 0}, outputs);
         });
     }
@@ -316,7 +302,7 @@ private:
 
     const Threads& threads_;
     const PairKernels& kernels_;
-    const ActivationKernels& activation_;
+    const PartedActivationKernels& activation_;
 };
 
 }  // namespace

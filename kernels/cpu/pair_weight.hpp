@@ -38,15 +38,16 @@ public:
     /// Panels of depth(form), made by pack().
     [[nodiscard]] const std::uint16_t* panels(Form form) const { return copy(form).panels; }
 
-    /// Packs those of `weights` that have changed since.
-    static void pack(std::span<Weight* const> weights, Form form, const PairKernels& kernels, const Threads& threads) {
+    /// Packs those of `groups`' weights that have rows and have changed since.
+    static void pack(const RowGroups& groups, Form form, const PairKernels& kernels, const Threads& threads) {
         constexpr int columns_at_once = 4 * pair_panel_columns;
         std::vector<PairWeight*> stale;
-        for (Weight* weight : weights) {
-            auto& ours = static_cast<PairWeight&>(*weight);
-            if (ours.copy(form).fresh) continue;
-            ours.copy(form).reserve(std::size_t(whole_depth(ours.depth(form))) * whole_panels(ours.columns(form)));
-            stale.push_back(&ours);
+        for (std::size_t g = 0; g < groups.weights.size(); ++g) {
+            auto& weight = static_cast<PairWeight&>(*groups.weights[g]);
+            if (weight.copy(form).fresh || groups.offsets[g + 1] == groups.offsets[g]) continue;
+            weight.copy(form).reserve(std::size_t(whole_depth(weight.depth(form))) *
+                                      whole_panels(weight.columns(form)));
+            stale.push_back(&weight);
         }
         if (stale.empty()) return;
         const int parts = (stale.front()->columns(form) + columns_at_once - 1) / columns_at_once;
