@@ -119,10 +119,11 @@ struct PanelProduct {
     const float* a;            ///< [rows, depth], or [depth, rows] when transposed
     long a_stride;
     bool a_transposed;
-    const float* b;  ///< [depth, panel_columns], packed
-    float* c;        ///< [rows, columns]
+    bool a_tiled = false;  ///< as pack_left leaves it; then a_stride and a_transposed do not count
+    const float* b;        ///< [depth, panel_columns], packed
+    float* c;              ///< [rows, columns]
     long c_stride;
-    bool add;         ///< the chain starts from what is there, else from 0
+    bool add;          ///< the chain starts from what is there, else from 0
     long after_b = 0;  ///< floats behind b that are brought near meanwhile, for the product to come
 };
 
@@ -134,6 +135,9 @@ struct ProductKernels {
     void (*pack_transposed)(const float* in, long stride, int rows, int depth, float* out);
     /// out[d][c] = in[d][c] of `depth` rows and `columns` <= panel_columns, zeros up to panel_columns
     void (*pack)(const float* in, long stride, int depth, int columns, float* out);
+    /// The left factor inᵀ of `in` [depth, rows], for a product of as many rows: tiles of [depth, left_columns].
+    void (*pack_left)(const float* in, long stride, int depth, int rows, float* out);
+    int left_columns;
 };
 
 struct VectorKernels {

@@ -100,9 +100,15 @@ struct Ahead {
     int lines;  ///< at a step
 };
 
+/// A tile's part of a.
+struct TileFactors {
+    const float* a;
+    long stride;
+};
+
 /// `rows` rows of c, whose sums stay in registers over the whole depth.
 template <class Vector, int rows, template <int> class Factors>
-void multiply_tile(const PanelProduct& p, const float* a, float* c, Ahead ahead) {
+void multiply_tile(const PanelProduct& p, TileFactors a, float* c, Ahead ahead) {
     constexpr int line = 16;
     Vector sums[rows][Vector::tile_vectors];
 #pragma GCC unroll 16
@@ -110,10 +116,9 @@ void multiply_tile(const PanelProduct& p, const float* a, float* c, Ahead ahead)
 #pragma GCC unroll 4
         for (int v = 0; v < Vector::tile_vectors; ++v) sums[r][v] = Vector::all(0);
     if (p.add)
-        for_each_sum<Vector, rows>(sums, p, c, [](Vector& sum, const float* at, auto lanes) {
-            sum = Vector::load(at, lanes);
-        });
-    Factors<rows> factors(a, p.a_stride);
+        for_each_sum<Vector, rows>(sums, p, c,
+                                   [](Vector& sum, const float* at, auto lanes) { sum = Vector::load(at, lanes); });
+    Factors<rows> factors(a.a, a.stride);
     const float* b = p.b;
     int left = p.depth;
     for (; left >= depth_step; left -= depth_step) {
@@ -128,27 +133,34 @@ void multiply_tile(const PanelProduct& p, const float* a, float* c, Ahead ahead)
         factors.advance(1);
         b += panel_columns<Vector>;
     }
-    for_each_sum<Vector, rows>(sums, p, c,
-                               [](const Vector& sum, float* at, auto lanes) { sum.store(at, lanes); });
+    for_each_sum<Vector, rows>(sums, p, c, [](const Vector& sum, float* at, auto lanes) { sum.store(at, lanes); });
 }
 
 template <class Vector, int rows, template <int> class Factors>
-[[gnu::always_inline]] inline void choose_tile(int wanted, const PanelProduct& p, const float* a, float* c,
+[[gnu::always_inline]] inline void choose_tile(int wanted, const PanelProduct& p, TileFactors a, float* c,
                                                Ahead ahead) {
     if (wanted == rows) return multiply_tile<Vector, rows, Factors>(p, a, c, ahead);
     if constexpr (rows > 1) choose_tile<Vector, rows - 1, Factors>(wanted, p, a, c, ahead);
 }
 
-// Tiles of about equal height: a low one would wait for its own sums.
+/// Tiles of about equal height: a low one would wait for its own sums.
+template <class Vector>
+struct TilesOf {
+    int rows;
+    int count = (rows + Vector::tile_rows - 1) / Vector::tile_rows;
+
+    [[gnu::always_inline]] int first(int tile) const { return int(long(rows) * tile / count); }
+};
+
 template <class Vector>
 void multiply_panel(const PanelProduct& p) {
     constexpr int lines_of_step = depth_step * panel_columns<Vector> / 16;
-    const int tiles = (p.rows + Vector::tile_rows - 1) / Vector::tile_rows;
+    const TilesOf<Vector> all{p.rows};
+    const int tiles = all.count;
     const int lines = tiles ? (lines_of_step + tiles - 1) / tiles : 0;  // of a tile at a step
     const long share = long(p.depth / depth_step) * lines * 16;
     for (int tile = 0; tile < tiles; ++tile) {
-        const int first = int(long(p.rows) * tile / tiles);
-        const int end = int(long(p.rows) * (tile + 1) / tiles);
+        const int first = all.first(tile), end = all.first(tile + 1);
         float* c = p.c + first * p.c_stride;
         const Ahead ahead{p.b + long(p.depth) * panel_columns<Vector> + tile * share,
                           tile * share < p.after_b ? lines : 0};
@@ -156,10 +168,15 @@ void multiply_panel(const PanelProduct& p) {
             __builtin_prefetch(p.c + r * p.c_stride, 1);
             __builtin_prefetch(p.c + r * p.c_stride + p.columns - 1, 1);
         }
-        if (p.a_transposed)
-            choose_tile<Vector, Vector::tile_rows, TransposedFactors>(end - first, p, p.a + first, c, ahead);
+        if (p.a_tiled)
+            choose_tile<Vector, Vector::tile_rows, TransposedFactors>(
+                end - first, p, {p.a + long(tile) * p.depth * Vector::width, Vector::width}, c, ahead);
+        else if (p.a_transposed)
+            choose_tile<Vector, Vector::tile_rows, TransposedFactors>(end - first, p, {p.a + first, p.a_stride}, c,
+                                                                      ahead);
         else
-            choose_tile<Vector, Vector::tile_rows, PlainFactors>(end - first, p, p.a + first * p.a_stride, c, ahead);
+            choose_tile<Vector, Vector::tile_rows, PlainFactors>(end - first, p, {p.a + first * p.a_stride, p.a_stride},
+                                                                 c, ahead);
     }
 }
 
@@ -204,7 +221,19 @@ void pack_panel(const float* in, long stride, int depth, int columns, float* out
 }
 
 template <class Vector>
-constexpr ProductKernels product_kernels = {panel_columns<Vector>, Vector::tile_rows, multiply_panel<Vector>,
-                                            pack_transposed_panel<Vector>, pack_panel<Vector>};
+void pack_left_tiles(const float* in, long stride, int depth, int rows, float* out) {
+    const TilesOf<Vector> tiles{rows};
+    for (int d = 0; d < depth; ++d)
+        for (int tile = 0; tile < tiles.count; ++tile) {
+            const int first = tiles.first(tile);
+            const FirstLanes lanes{tiles.first(tile + 1) - first};
+            Vector::load(in + d * stride + first, lanes).store(out + (long(tile) * depth + d) * Vector::width);
+        }
+}
+
+template <class Vector>
+constexpr ProductKernels product_kernels = {
+    panel_columns<Vector>, Vector::tile_rows,       multiply_panel<Vector>, pack_transposed_panel<Vector>,
+    pack_panel<Vector>,    pack_left_tiles<Vector>, Vector::width};
 
 }  // namespace expar
