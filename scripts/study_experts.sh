@@ -77,3 +77,6 @@ echo "== report"
 report=(python3 "$root/scripts/studies/experts.py" report "$out")
 if [[ -n $json ]]; then report+=(--json "$json"); fi
 "${report[@]}"
+echo
+echo "runs and evaluations  $out"
+echo "a picture of it       python3 $root/scripts/plot_study.py $out"

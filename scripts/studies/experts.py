@@ -100,8 +100,17 @@ def layer_row(layer: int, runs: list[Information], domains: int) -> dict:
             "at_most": summed_up([min(run.column_entropy, math.log2(domains)) for run in runs])}
 
 
+def seeds_of(study: Path) -> list[int]:
+    """Those for which both models are evaluated: fewer than were asked for while a study goes on."""
+    found = [{int(path.stem.split("-")[1]) for path in (study / "evaluated").glob(f"{model}-*.json")}
+             for model in ("moe", "dense")]
+    if not found[0] & found[1]:
+        raise SystemExit(f"experts: {study / 'evaluated'}: holds no seed's moe-SEED.json and dense-SEED.json")
+    return sorted(found[0] & found[1])
+
+
 def study_report(study: Path) -> dict:
-    seeds = sorted(int(path.stem.removeprefix("moe-")) for path in (study / "evaluated").glob("moe-*.json"))
+    seeds = seeds_of(study)
     evaluated = {model: [read_evaluation(study / "evaluated" / f"{model}-{seed}.json") for seed in seeds]
                  for model in ("moe", "dense")}
     summary = {model: json.loads((study / f"{model}-{seeds[0]}" / "summary.json").read_text()) for model in evaluated}

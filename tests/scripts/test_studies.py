@@ -135,6 +135,13 @@ class Report(unittest.TestCase):
         self.assertEqual([round(row["bits"]["mean"], 9) for row in report["layers"]], [1, 0])
         self.assertAlmostEqual(report["byte"]["bits"], 1)
 
+    def test_takes_the_seeds_that_both_models_have(self):
+        (self.study / "evaluated" / "dense-2.json").unlink()
+        self.assertEqual(experts.study_report(self.study)["seeds"], [1])
+        (self.study / "evaluated" / "moe-1.json").unlink()
+        with self.assertRaisesRegex(SystemExit, "holds no seed's"):
+            experts.study_report(self.study)
+
     def test_prints_both_tables(self):
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
