@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from studies.information import Information, information_of  # noqa: E402
 
 PARTS = 8
+RANGES = {None: "one seed", True: "overlap", False: "apart"}
 
 
 def cut(text: bytes, window: int) -> list[bytes]:
@@ -88,7 +89,8 @@ def domain_rows(moe: list[dict[str, float]], dense: list[dict[str, float]]) -> l
         with_experts, without = ([run[domain] for run in runs] for runs in (moe, dense))
         rows.append({"domain": domain, "moe": summed_up(with_experts), "dense": summed_up(without),
                      "difference": summed_up([a - b for a, b in zip(with_experts, without)]),
-                     "ranges_overlap": max(with_experts) >= min(without) and max(without) >= min(with_experts)})
+                     "ranges_overlap": None if len(moe) < 2 else
+                     max(with_experts) >= min(without) and max(without) >= min(with_experts)})
     return rows
 
 
@@ -143,7 +145,7 @@ def print_report(report: dict):
     print(f"{'bits per byte of':<16}{'experts':>26}{'dense':>26}{'experts - dense':>29}  ranges")
     for row in report["domains"]:
         print(f"{row['domain']:<16}{spread(row['moe']):>26}{spread(row['dense']):>26}{spread(row['difference']):>29}  "
-              f"{'overlap' if row['ranges_overlap'] else 'apart'}")
+              f"{RANGES[row['ranges_overlap']]}")
     count = len(report["domains"]) - 1
     print(f"\nmutual information of domain and expert in bits; {count} domains, each counted alike: {math.log2(count):.2f} "
           "would tell them all.\nA choice is any one of a token's top-k; bias and error of one seed's value by the "

@@ -130,6 +130,8 @@ class Report(unittest.TestCase):
         self.assertAlmostEqual(a["difference"]["mean"], -0.3)
         self.assertAlmostEqual(a["moe"]["highest"], 2)
         self.assertTrue(a["ranges_overlap"])
+        rows = experts.domain_rows([{"a": 1.0}, {"a": 1.1}], [{"a": 1.2}, {"a": 1.3}])
+        self.assertFalse(rows[0]["ranges_overlap"])
         self.assertAlmostEqual(b["difference"]["highest"], 0)
         self.assertAlmostEqual(whole["moe"]["lowest"], (2 * 1 + 4) / 3)
         self.assertEqual([round(row["bits"]["mean"], 9) for row in report["layers"]], [1, 0])
@@ -137,7 +139,9 @@ class Report(unittest.TestCase):
 
     def test_takes_the_seeds_that_both_models_have(self):
         (self.study / "evaluated" / "dense-2.json").unlink()
-        self.assertEqual(experts.study_report(self.study)["seeds"], [1])
+        report = experts.study_report(self.study)
+        self.assertEqual(report["seeds"], [1])
+        self.assertIsNone(report["domains"][0]["ranges_overlap"])
         (self.study / "evaluated" / "moe-1.json").unlink()
         with self.assertRaisesRegex(SystemExit, "holds no seed's"):
             experts.study_report(self.study)
