@@ -31,7 +31,7 @@ expert_parallel=2
 seconds=180
 # beside --text, --ep, --steps and --out: a model small enough to see some millions of bytes in three minutes
 train_options=(--hidden 128 --heads 4 --intermediate 256 --sequence 256 --batch 16 --learning-rate 4e-3 --final-fraction 0.05)
-half_hour_options=(--hidden 256 --heads 8 --intermediate 512 --sequence 512 --batch 8 --learning-rate 2e-3
+half_hour_options=(--hidden 256 --heads 8 --intermediate 512 --sequence 512 --batch 8 --learning-rate 1.5e-3
     --final-fraction 0.02 --warmup-steps 100 --checkpoint-every 1000 --keep 2)
 probe_steps=12                  # steps of a short run that measures the speed
 minimum_steps=10
