@@ -1,8 +1,5 @@
 #include "bench.hpp"
 
-#include <algorithm>
-#include <chrono>
-#include <cmath>
 #include <utility>
 
 #include "expar/base/error.hpp"
@@ -51,26 +48,9 @@ BenchFolder::~BenchFolder() {
     if (owner_) fs::remove_all(path_, ignored);
 }
 
-Spread spread_of(std::vector<double> values) {
-    std::ranges::sort(values);
-    const std::size_t half = values.size() / 2;
-    const double median = values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-    return {values.front(), median, values.back()};
-}
-
-Interval median_within(std::vector<double> values) {
-    std::ranges::sort(values);
-    // How many of n lie below the median is binomial: n/2, and a deviation of sqrt(n)/2.
-    const auto count = double(values.size());
-    const auto below = std::size_t(std::max(0.0, std::floor(count / 2 - 0.98 * std::sqrt(count))));
-    return {values[below], values[values.size() - 1 - below]};
-}
-
 double slowest_seconds(const Communicator& world, const std::function<void()>& work) {
     world.barrier({"benchmark"});
-    const auto begin = std::chrono::steady_clock::now();
-    work();
-    double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    double seconds = seconds_of(work);
     world.max(std::span(&seconds, 1), {"benchmark"});
     return seconds;
 }
