@@ -59,8 +59,10 @@ Runner add_bench(CLI::App& command) {
     command.require_subcommand(1);
     auto& checkpoint = *command.add_subcommand("checkpoint", "time saving a checkpoint beside dd of as many bytes");
     auto& record = *command.add_subcommand("record", "time steps with and without the record of a run");
+    auto& kernels = *command.add_subcommand("kernels", "time every kernel of a step beside what the machine allows");
     const std::pair<CLI::App*, Runner> runners[] = {{&checkpoint, add_bench_checkpoint(checkpoint)},
-                                                    {&record, add_bench_record(record)}};
+                                                    {&record, add_bench_record(record)},
+                                                    {&kernels, add_bench_kernels(kernels)}};
     return [runners = std::vector(std::begin(runners), std::end(runners))](const Communicator& world) {
         for (const auto& [chosen, run] : runners)
             if (chosen->parsed()) return run(world);

@@ -49,5 +49,6 @@ private:
 // The benchmarks, one file each.
 [[nodiscard]] Runner add_bench_checkpoint(CLI::App& command);
 [[nodiscard]] Runner add_bench_record(CLI::App& command);
+[[nodiscard]] Runner add_bench_kernels(CLI::App& command);
 
 }  // namespace expar::cli
