@@ -11,8 +11,8 @@ namespace {
 using Form = PairWeight::Form;
 
 constexpr int panel = pair_panel_columns;
-constexpr int few_rows = 64;  // make strips of two panels, so that what is done once for a strip costs little
-static_assert(2 * panel <= most_strip_columns);
+constexpr int strip_columns = strip_panels * panel;
+static_assert(strip_columns <= most_strip_columns);
 
 class PairProducts final : public MatrixProduct {
 public:
@@ -90,7 +90,6 @@ private:
             const GridTask task = tasks.at(i);
             const int first = in.offsets[task.group] + task.first_row;
             const int strip_rows = std::min(kernels_.rows_at_once, task.rows);
-            const int strip_columns = strip_rows <= few_rows ? 2 * panel : panel;
             const std::size_t strip_floats = std::size_t(result.parts) * strip_rows * strip_columns;
             float* memory =
                 scratch.floats(strip_floats + (copied ? std::size_t(task.rows) * std::size_t(depth) / 2 : 0));
