@@ -42,7 +42,7 @@ public:
     void backward(const AttentionShape& shape, std::span<const int> offsets, const Saved& saved, ConstRows d_out,
                   const Gradients& gradients, Stream&) const override {
         const AttentionBackward backward(
-            kernels_, shape,
+            kernels_.attention, shape,
             {floats(saved.in.q), floats(saved.in.k), floats(saved.in.v), floats(saved.out), floats(saved.log_sum_exp),
              floats(d_out), floats(gradients.d_q), floats(gradients.d_k), floats(gradients.d_v)});
         list_tasks(shape, {offsets, offsets}, std::numeric_limits<int>::max());
