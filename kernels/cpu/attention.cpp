@@ -17,16 +17,18 @@ public:
 
     void rotate(Rows x, std::span<const int> positions, int head_size, double theta, int direction,
                 Stream&) const override {
-        const auto rows = floats(x);
-        if (rows.rows == 0) return;
+        if (x.rows() == 0) return;
         table_.prepare(head_size, theta, *std::ranges::max_element(positions));
-        threads_.for_each_range(rows.rows, 64, [&](long first, long last) {
-            for (long t = first; t < last; ++t) {
-                const int position = positions[std::size_t(t)];
-                kernels_.rotation.rotate(
-                    {table_.cosine(position), table_.sine(position), float(direction), head_size / 2}, rows.row(t),
-                    rows.cols / head_size);
-            }
+        with_storage(x.dtype(), [&]<class Element>(Element) {
+            const auto rows = elements<Element>(x);
+            threads_.for_each_range(rows.rows, 64, [&](long first, long last) {
+                for (long t = first; t < last; ++t) {
+                    const int position = positions[std::size_t(t)];
+                    kernels_.rotation.of<Element>().rotate(
+                        {table_.cosine(position), table_.sine(position), float(direction), head_size / 2}, rows.row(t),
+                        rows.cols / head_size);
+                }
+            });
         });
     }
 

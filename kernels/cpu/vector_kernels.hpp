@@ -1,19 +1,41 @@
 #pragma once
 
+#include "expar/base/bfloat16.hpp"
+
 namespace expar {
 
 // The inner loops of kernels/cpu, over one row or one run of elements each, for one instruction set. The loops are
 // templates in vector/, compiled once in avx2/ and once in avx512/ for that folder's vector type. Those two files
-// include nothing of the standard library: an inline function of it, compiled there, could replace everyone's.
+// call no inline function of any other header: compiled there, it could replace everyone's.
 
+/// One table for each type that rows are kept in. Arithmetic is float32 for both; an element is rounded when it is
+/// stored.
+template <template <class Element> class Kernels>
+struct ByElement {
+    Kernels<float> wide;
+    Kernels<bfloat16> narrow;
+
+    template <class Element>
+    [[nodiscard]] constexpr const Kernels<Element>& of() const {
+        if constexpr (sizeof(Element) == sizeof(float))
+            return wide;
+        else
+            return narrow;
+    }
+};
+
+template <class Element>
 struct RowKernels {
-    void (*scale)(float factor, const float* in, float* out, long count);       ///< out = factor in
-    void (*add_scaled)(float factor, const float* in, float* out, long count);  ///< out = fma(factor, in, out)
-    void (*add)(const float* in, float* out, long count);                       ///< out += in
+    void (*scale)(float factor, const Element* in, Element* out, long count);       ///< out = factor in
+    void (*add_scaled)(float factor, const Element* in, Element* out, long count);  ///< out = fma(factor, in, out)
+    void (*add)(const Element* in, Element* out, long count);                       ///< out += in
+    void (*add_to_floats)(const Element* in, float* out, long count);               ///< out += in
+    void (*round)(const float* in, Element* out, long count);                       ///< out = in
     /// out = Σ_j weights[j] rows[j], by fma from 0, j ascending
-    void (*weighted_sum)(const float* const* rows, const float* weights, int terms, float* out, long count);
-    float (*dot)(const float* a, const float* b, long count);
-    void (*sigmoid)(const float* in, float* out, long count);
+    void (*weighted_sum)(const Element* const* rows, const float* weights, int terms, Element* out, long count);
+    float (*dot)(const Element* a, const Element* b, long count);
+    /// out = factor a; returns a · b
+    float (*scale_and_dot)(float factor, const Element* a, const Element* b, Element* out, long count);
 };
 
 /// From `in` to `count` elements of `out`. SwiGLU's `in` has twice as many: the gates, then the values.
@@ -26,28 +48,40 @@ struct ActivationKernels {
 };
 
 /// a weight dy - b x
+template <class Element>
 struct NormGradient {
     float a, b;
-    const float *x, *weight, *dy;
+    const Element* x;
+    const float* weight;
+    const Element* dy;
 };
 
+template <class Element>
 struct NormKernels {
     /// out = in · scale · weight
-    void (*apply)(float scale, const float* in, const float* weight, float* out, long count);
-    /// Σ a b c
-    float (*dot3)(const float* a, const float* b, const float* c, long count);
-    void (*backward)(const NormGradient& gradient, float* dx, long count);      ///< dx = gradient
-    void (*add_backward)(const NormGradient& gradient, float* dx, long count);  ///< dx += gradient
+    void (*apply)(float scale, const Element* in, const float* weight, Element* out, long count);
+    /// Σ weight a b
+    float (*weighted_dot)(const float* weight, const Element* a, const Element* b, long count);
+    void (*backward)(const NormGradient<Element>& gradient, Element* dx, long count);      ///< dx = gradient
+    void (*add_backward)(const NormGradient<Element>& gradient, Element* dx, long count);  ///< dx += gradient
     /// d_weight += scale x dy
-    void (*add_weight_gradient)(float scale, const float* x, const float* dy, float* d_weight, long count);
+    void (*add_weight_gradient)(float scale, const Element* x, const Element* dy, float* d_weight, long count);
 };
 
 struct SoftmaxKernels {
     float (*largest)(const float* in, long count);  ///< -infinity when there is none
     /// out = e^(scale in - shift); returns its sum
     float (*exponentials)(float scale, float shift, const float* in, float* out, long count);
+    /// The sum alone
+    float (*sum_of_exponentials)(float scale, float shift, const float* in, long count);
     /// d_scores = probability (d_probability - mean) scale, in place of d_probability
     void (*backward)(float scale, float mean, const float* probability, float* d_probability, long count);
+};
+
+template <class Element>
+struct LossKernels {
+    /// out = factor e^(in - shift)
+    void (*gradient)(float factor, float shift, const float* in, Element* out, long count);
 };
 
 struct Rotation {
@@ -56,10 +90,11 @@ struct Rotation {
     int half;
 };
 
+template <class Element>
 struct RotationKernels {
     /// In each of `count` heads of 2 half columns, (a, b) = (a cosine - b direction sine, b cosine + a direction sine)
     /// for the pairs (i, i + half)
-    void (*rotate)(const Rotation& rotation, float* heads, int count);
+    void (*rotate)(const Rotation& rotation, Element* heads, int count);
 };
 
 struct AdamWFactors {
@@ -161,11 +196,12 @@ struct AttentionKernels {
 };
 
 struct VectorKernels {
-    RowKernels rows;
+    ByElement<RowKernels> rows;
     ActivationKernels activation;
-    NormKernels norm;
+    ByElement<NormKernels> norm;
     SoftmaxKernels softmax;
-    RotationKernels rotation;
+    ByElement<LossKernels> loss;
+    ByElement<RotationKernels> rotation;
     UpdateKernels update;
     ProductKernels product;
     AttentionKernels attention;
