@@ -21,7 +21,7 @@ struct CpuContext {
     const VectorKernels& kernels;
 };
 
-// One file of this folder each, float32 alone.
+// One file of this folder each, on float32 and, where rows may be, bfloat16.
 [[nodiscard]] std::unique_ptr<MatrixProduct> make_cpu_product(CpuContext context);
 [[nodiscard]] std::unique_ptr<RowOperations> make_cpu_rows(CpuContext context);
 [[nodiscard]] std::unique_ptr<RoutingOperations> make_cpu_routing(CpuContext context);

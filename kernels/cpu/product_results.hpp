@@ -23,7 +23,7 @@ public:
     [[nodiscard]] int cols() const { return rows_.cols(); }
     [[nodiscard]] long stride() const { return rows_.stride(); }
     [[nodiscard]] auto* floats(long row, long column) const { return at<float>(row, column); }
-    [[nodiscard]] auto* bits(long row, long column) const { return at<std::uint16_t>(row, column); }
+    [[nodiscard]] auto* bits(long row, long column) const { return at<bfloat16>(row, column); }
 
 private:
     template <class Element>
@@ -96,7 +96,7 @@ struct ActivatedResult {
                 continue;
             }
             for (int part = 0; part < parts; ++part) {
-                std::uint16_t* to = inner.bits(row, column(strip, part));
+                bfloat16* to = inner.bits(row, column(strip, part));
                 conversion.round(strip.at(part, r), to, strip.columns);
                 conversion.widen(to, strip.at(part, r), strip.columns);
             }
