@@ -34,6 +34,7 @@ struct RowKernels {
     /// out = Σ_j weights[j] rows[j], by fma from 0, j ascending
     void (*weighted_sum)(const Element* const* rows, const float* weights, int terms, Element* out, long count);
     float (*dot)(const Element* a, const Element* b, long count);
+    double (*sum_of_squares)(const Element* in, long count);  ///< in float64
     /// out = factor a; returns a · b
     float (*scale_and_dot)(float factor, const Element* a, const Element* b, Element* out, long count);
 };
@@ -142,7 +143,6 @@ struct UpdateKernels {
     void (*adamw)(const AdamWFactors& factors, const AdamWRow& row, long count);
     /// value -= learning_rate (gradient_scale gradient + weight_decay value)
     void (*sgd)(const SgdFactors& factors, const float* gradient, float* value, long count);
-    double (*sum_of_squares)(const float* in, long count);  ///< in float64
 };
 
 /// c (+)= a b for a narrow panel of columns. Every element of c is one chain of fma over the depth, ascending: its bits
