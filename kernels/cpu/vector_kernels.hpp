@@ -168,7 +168,7 @@ struct ProductKernels {
     void (*pack_transposed)(const float* in, long stride, int rows, int depth, float* out);
     /// out[d][c] = in[d][c] of `depth` rows and `columns` <= panel_columns, zeros up to panel_columns
     void (*pack)(const float* in, long stride, int depth, int columns, float* out);
-    /// The left factor inᵀ of `in` [depth, rows], for a product of as many rows: tiles of [depth, left_columns].
+    /// The left factor inᵀ of `in` [depth, rows], for a product of as many rows: tiles of [depth + 1, left_columns].
     void (*pack_left)(const float* in, long stride, int depth, int rows, float* out);
     int left_columns;
 };
