@@ -34,21 +34,29 @@ public:
 
     void forward(const AttentionShape& shape, const AttentionSpans& spans, const Inputs& in, Rows out, Rows log_sum_exp,
                  Stream&) const override {
-        const AttentionForward forward(kernels_.attention, shape,
-                                       {floats(in.q), floats(in.k), floats(in.v), floats(out), floats(log_sum_exp)});
         const int blocks = std::max(1, attention_blocks_at_once / (shape.heads / shape.kv_heads));
         list_tasks(shape, spans, blocks * kernels_.attention.lanes);
-        run_tasks([&](const AttentionTask& task, Scratch& scratch) { forward.run(task, scratch); });
+        with_storage(in.q.dtype(), [&]<class Element>(Element) {
+            const AttentionForward<Element> forward(
+                kernels_.attention, shape,
+                {elements<Element>(in.q), elements<Element>(in.k), elements<Element>(in.v), elements<Element>(out),
+                 floats(log_sum_exp)});
+            run_tasks([&](const AttentionTask& task, Scratch& scratch) { forward.run(task, scratch); });
+        });
     }
 
     void backward(const AttentionShape& shape, std::span<const int> offsets, const Saved& saved, ConstRows d_out,
                   const Gradients& gradients, Stream&) const override {
-        const AttentionBackward backward(
-            kernels_.attention, shape,
-            {floats(saved.in.q), floats(saved.in.k), floats(saved.in.v), floats(saved.out), floats(saved.log_sum_exp),
-             floats(d_out), floats(gradients.d_q), floats(gradients.d_k), floats(gradients.d_v)});
         list_tasks(shape, {offsets, offsets}, std::numeric_limits<int>::max());
-        run_tasks([&](const AttentionTask& task, Scratch& scratch) { backward.run(task, scratch); });
+        with_storage(saved.in.q.dtype(), [&]<class Element>(Element) {
+            const auto [in, out, log_sum_exp] = saved;
+            const AttentionBackward<Element> backward(
+                kernels_.attention, shape,
+                {elements<Element>(in.q), elements<Element>(in.k), elements<Element>(in.v), elements<Element>(out),
+                 floats(log_sum_exp), elements<Element>(d_out), elements<Element>(gradients.d_q),
+                 elements<Element>(gradients.d_k), elements<Element>(gradients.d_v)});
+            run_tasks([&](const AttentionTask& task, Scratch& scratch) { backward.run(task, scratch); });
+        });
     }
 
 private:

@@ -7,11 +7,14 @@ namespace expar {
 
 /// The gradients of attention, probabilities made again from log_sum_exp block by block. A task is all queries of a
 /// sequence that share a key head: its keys' gradients are summed in scratch memory, in the order of head and query.
+template <class Element>
 class AttentionBackward {
 public:
     struct Rows {
-        FloatRows<const float*> q, k, v, out, log_sum_exp, d_out;
-        FloatRows<float*> d_q, d_k, d_v;
+        FloatRows<const Element*> q, k, v, out;
+        FloatRows<const float*> log_sum_exp;
+        FloatRows<const Element*> d_out;
+        FloatRows<Element*> d_q, d_k, d_v;
     };
     AttentionBackward(const AttentionKernels& kernels, const AttentionShape& shape, const Rows& rows)
         : kernels_(kernels),
@@ -110,15 +113,15 @@ private:
                 .d_scores = memory.d_scores};
     }
 
-    RowBlock read(FloatRows<const float*> rows, float* to) const {
+    RowBlock read(FloatRows<const Element*> rows, float* to) const {
         const RowBlock copy{to, stride_, rows.rows, rows.cols};
-        kernels_.rows.read(rows.data, rows.stride, copy);
+        kernels_.rows.of<Element>().read(rows.data, rows.stride, copy);
         return copy;
     }
 
     void start(const QueryBlock& block, const Block& memory, float* scratch) const {
         const int lanes = kernels_.lanes, count = block.queries.count;
-        const auto read_and_pack = [&](FloatRows<const float*> all, float* rows, float* packed) {
+        const auto read_and_pack = [&](FloatRows<const Element*> all, float* rows, float* packed) {
             const RowBlock copy = read(head(all, block.queries, block.head), rows);
             std::fill(rows + count * stride_, rows + lanes * stride_, 0.0F);
             kernels_.transpose(copy, packed, lanes, lanes);
@@ -141,10 +144,10 @@ private:
         write(memory.q_rows, attention_scale(d_q.cols), d_q, factors);
     }
 
-    void write(float* sums, float factor, FloatRows<float*> out, float* factors) const {
+    void write(float* sums, float factor, FloatRows<Element*> out, float* factors) const {
         std::fill_n(factors, attention_key_block, factor);
         for (int first = 0; first < out.rows; first += attention_key_block)
-            kernels_.rows.write(
+            kernels_.rows.of<Element>().write(
                 factors, {sums + first * stride_, stride_, std::min(attention_key_block, out.rows - first), out.cols},
                 out.row(first), out.stride);
     }

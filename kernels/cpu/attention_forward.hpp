@@ -6,11 +6,13 @@
 namespace expar {
 
 /// Attention with a running maximum and sum over blocks of keys (Dao et al., "FlashAttention", 2022).
+template <class Element>
 class AttentionForward {
 public:
     struct Rows {
-        FloatRows<const float*> q, k, v;
-        FloatRows<float*> out, log_sum_exp;
+        FloatRows<const Element*> q, k, v;
+        FloatRows<Element*> out;
+        FloatRows<float*> log_sum_exp;
     };
     AttentionForward(const AttentionKernels& kernels, const AttentionShape& shape, const Rows& rows)
         : kernels_(kernels), shape_(shape), rows_(rows) {}
@@ -70,10 +72,10 @@ private:
         return {k, v, scores, factor, rows, pieces.take(0), q_floats, lanes};
     }
 
-    RowBlock read(FloatRows<const float*> all, AttentionRange range, int head, float* to) const {
+    RowBlock read(FloatRows<const Element*> all, AttentionRange range, int head, float* to) const {
         const auto rows = head_of(all, range, head, shape_.head_size);
         const RowBlock copy{to, rows.cols, rows.rows, rows.cols};
-        kernels_.rows.read(rows.data, rows.stride, copy);
+        kernels_.rows.of<Element>().read(rows.data, rows.stride, copy);
         return copy;
     }
 
@@ -85,7 +87,7 @@ private:
                 float(double(state.largest[l]) * std::numbers::ln2 + double(std::log(state.sum[l])));
         }
         kernels_.transpose({state.out, kernels_.lanes, out.cols, out.rows}, scratch, out.cols, 0);
-        kernels_.rows.write(state.factor, {scratch, out.cols, out.rows, out.cols}, out.data, out.stride);
+        kernels_.rows.of<Element>().write(state.factor, {scratch, out.cols, out.rows, out.cols}, out.data, out.stride);
     }
 
     const AttentionKernels& kernels_;

@@ -192,7 +192,7 @@ struct AttentionKernels {
     void (*transpose)(const RowBlock& in, float* out, long out_stride, int padded_rows);
     /// out[r] = the inner product of a's row r and that of b, which has a's stride
     void (*inner_products)(const RowBlock& a, const float* b, float* out);
-    AttentionRowKernels<float> rows;
+    ByElement<AttentionRowKernels> rows;
 };
 
 struct VectorKernels {

@@ -30,7 +30,7 @@ struct State {
           v(random_matrix(device, p.dtype, p.rows(), p.kv_cols(), 3)),
           d_out(random_matrix(device, p.dtype, p.rows(), p.q_cols(), 4)),
           out(device, p.dtype, p.rows(), p.q_cols()),
-          lse(device, p.dtype, p.rows(), p.shape.heads),
+          lse(device, wide(p.dtype), p.rows(), p.shape.heads),
           d_q(device, p.dtype, p.rows(), p.q_cols()),
           d_k(device, p.dtype, p.rows(), p.kv_cols()),
           d_v(device, p.dtype, p.rows(), p.kv_cols()) {}
@@ -60,6 +60,7 @@ std::vector<Problem> problems() {
         {{8, 8, 32}, {0, 256}},
         {{2, 1, 64}, {0, 129, 300}},
         {{3, 1, 33}, {0, 70}},
+        {{16, 1, 128}, {0, 31, 97}},
     };
 }
 
@@ -69,16 +70,19 @@ TEST_P(CpuAttentionTest, GivesWhatTheReferenceGives) {
     const auto reference = make_reference_device();
     for (const int threads : {1, 3}) {
         const auto cpu = make_cpu(threads);
-        for (const Problem& problem : problems()) {
-            const State ours = run(*cpu, problem);
-            const State expected = run(*reference, problem);
-            EXPECT_LT(relative_error(ours.out, expected.out), 2e-6);
-            EXPECT_LT(relative_error(ours.lse, expected.lse), 2e-6);
-            EXPECT_LT(relative_error(ours.d_v, expected.d_v), 3e-6);
-            if (problem.shape.head_size == 1) continue;  // a lone key has probability 1 and no gradient
-            EXPECT_LT(relative_error(ours.d_q, expected.d_q), 3e-6);
-            EXPECT_LT(relative_error(ours.d_k, expected.d_k), 3e-6);
-        }
+        for (Problem problem : problems())
+            for (const DType dtype : {DType::float32, DType::bfloat16}) {
+                problem.dtype = dtype;
+                const State ours = run(*cpu, problem);
+                const State expected = run(*reference, problem);
+                const double tolerance = row_tolerance(dtype, 3e-6);
+                EXPECT_LT(relative_error(ours.out, expected.out), tolerance);
+                EXPECT_LT(relative_error(ours.lse, expected.lse), 2e-6);
+                EXPECT_LT(relative_error(ours.d_v, expected.d_v), tolerance);
+                if (problem.shape.head_size == 1) continue;  // a lone key has probability 1 and no gradient
+                EXPECT_LT(relative_error(ours.d_q, expected.d_q), tolerance);
+                EXPECT_LT(relative_error(ours.d_k, expected.d_k), tolerance);
+            }
     }
 }
 

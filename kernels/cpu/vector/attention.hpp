@@ -184,6 +184,7 @@ constexpr AttentionKernels attention_kernels = {attention_lanes<Vector>,
                                                 attention_backward<Vector>,
                                                 transpose_rows<Vector>,
                                                 inner_products_of_rows<Vector>,
-                                                {read_rows<Vector, float>, write_rows<Vector, float>}};
+                                                {{read_rows<Vector, float>, write_rows<Vector, float>},
+                                                 {read_rows<Vector, bfloat16>, write_rows<Vector, bfloat16>}}};
 
 }  // namespace expar
