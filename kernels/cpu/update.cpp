@@ -14,7 +14,7 @@ constexpr long run_floats = 1 << 14;  // below this, a second thread costs more 
 class CpuUpdate final : public UpdateOperations {
 public:
     explicit CpuUpdate(CpuContext context)
-        : threads_(context.threads), kernels_(context.kernels.update), rows_(context.kernels.rows.wide) {}
+        : threads_(context.threads), kernels_(context.kernels.update), rows_(context.kernels.rows) {}
 
     void adamw(const AdamW& options, ConstRows gradient, Rows value, Rows moment1, Rows moment2,
                Stream&) const override {
@@ -50,11 +50,15 @@ public:
     }
 
     [[nodiscard]] double sum_of_squares(ConstRows values, Stream&) const override {
-        const auto from = floats(values);
-        const long runs = runs_of(from);
-        std::vector<double> sums(std::size_t(from.rows * runs));
-        for_each_run(from, [&](long i, long first, long count) {
-            sums[std::size_t(i * runs + first / run_floats)] = kernels_.sum_of_squares(from.row(i) + first, count);
+        std::vector<double> sums;
+        with_storage(values.dtype(), [&]<class Element>(Element) {
+            const auto from = elements<Element>(values);
+            const long runs = runs_of(from);
+            sums.resize(std::size_t(from.rows * runs));
+            for_each_run(from, [&](long i, long first, long count) {
+                sums[std::size_t(i * runs + first / run_floats)] =
+                    rows_.of<Element>().sum_of_squares(from.row(i) + first, count);
+            });
         });
         double total = 0;
         for (const double sum : sums) total += sum;
@@ -69,7 +73,7 @@ public:
         for_each_run(to, [&](long i, long first, long count) {
             std::vector<const float*> rows;
             for (const auto& part : from) rows.push_back(part.row(i) + first);
-            rows_.weighted_sum(rows.data(), ones.data(), int(rows.size()), to.row(i) + first, count);
+            rows_.wide.weighted_sum(rows.data(), ones.data(), int(rows.size()), to.row(i) + first, count);
         });
     }
 
@@ -94,7 +98,7 @@ private:
 
     const Threads& threads_;
     const UpdateKernels& kernels_;
-    const RowKernels<float>& rows_;
+    const ByElement<RowKernels>& rows_;
 };
 
 }  // namespace

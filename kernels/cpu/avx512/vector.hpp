@@ -18,6 +18,7 @@ struct Avx512Vector {
 
     __m512 lanes;
 
+    static __mmask16 mask(AllLanes) { return 0xffff; }
     static __mmask16 mask(FirstLanes first) { return __mmask16((1U << first.count) - 1U); }
 
     static Avx512Vector all(float value) { return {_mm512_set1_ps(value)}; }

@@ -47,6 +47,18 @@ float dot_of_rows(const Element* a, const Element* b, long count) {
 }
 
 template <class Vector, class Element>
+double sum_of_squares_of(const Element* in, long count) {
+    constexpr int chains = 4;
+    typename Vector::Doubles sums[chains] = {};
+    long i = 0;
+    for (; i + chains * Vector::width <= count; i += chains * Vector::width)
+        for (int c = 0; c < chains; ++c) sums[c] = add_squares(Vector::load(in + i + c * Vector::width), sums[c]);
+    for_each_vector<Vector>(
+        count - i, [&](long at, auto lanes) { sums[0] = add_squares(Vector::load(in + i + at, lanes), sums[0]); });
+    return (sum(sums[0]) + sum(sums[1])) + (sum(sums[2]) + sum(sums[3]));
+}
+
+template <class Vector, class Element>
 float scale_and_dot_row(float factor, const Element* a, const Element* b, Element* out, long count) {
     return sum_of_terms<Vector>(count, [=](long i, auto lanes, Vector chain) {
         const Vector value = Vector::load(a + i, lanes);
@@ -59,7 +71,7 @@ template <class Vector, class Element>
 constexpr RowKernels<Element> row_kernels = {
     scale_row<Vector, Element>,      add_scaled_row<Vector, Element>,    add_row<Vector, Element, Element>,
     add_row<Vector, Element, float>, round_row<Vector, Element>,         weighted_sum_of_rows<Vector, Element>,
-    dot_of_rows<Vector, Element>,    scale_and_dot_row<Vector, Element>,
+    dot_of_rows<Vector, Element>,    sum_of_squares_of<Vector, Element>, scale_and_dot_row<Vector, Element>,
 };
 
 }  // namespace expar

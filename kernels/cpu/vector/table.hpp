@@ -2,6 +2,7 @@
 
 #include "activation.hpp"
 #include "attention.hpp"
+#include "conversion.hpp"
 #include "norm.hpp"
 #include "product.hpp"
 #include "rotation.hpp"
@@ -15,6 +16,8 @@ template <class Vector>
 constexpr VectorKernels vector_kernels = {
     {row_kernels<Vector, float>, row_kernels<Vector, bfloat16>},
     activation_kernels<Vector>,
+    parted_activation_kernels<Vector>,
+    conversion_kernels<Vector>,
     {norm_kernels<Vector, float>, norm_kernels<Vector, bfloat16>},
     softmax_kernels<Vector>,
     {loss_kernels<Vector, float>, loss_kernels<Vector, bfloat16>},

@@ -35,18 +35,6 @@ void sgd_of(const SgdFactors& factors, const float* gradient, float* value, long
 }
 
 template <class Vector>
-double sum_of_squares_of(const float* in, long count) {
-    constexpr int chains = 4;
-    typename Vector::Doubles sums[chains] = {};
-    long i = 0;
-    for (; i + chains * Vector::width <= count; i += chains * Vector::width)
-        for (int c = 0; c < chains; ++c) sums[c] = add_squares(Vector::load(in + i + c * Vector::width), sums[c]);
-    for_each_vector<Vector>(
-        count - i, [&](long at, auto lanes) { sums[0] = add_squares(Vector::load(in + i + at, lanes), sums[0]); });
-    return (sum(sums[0]) + sum(sums[1])) + (sum(sums[2]) + sum(sums[3]));
-}
-
-template <class Vector>
-constexpr UpdateKernels update_kernels = {adamw_of<Vector>, sgd_of<Vector>, sum_of_squares_of<Vector>};
+constexpr UpdateKernels update_kernels = {adamw_of<Vector>, sgd_of<Vector>};
 
 }  // namespace expar
