@@ -10,6 +10,7 @@
 #include "expar/compute/routing.hpp"
 #include "expar/compute/rows.hpp"
 #include "expar/compute/update.hpp"
+#include "pair_kernels.hpp"
 #include "threads.hpp"
 #include "vector_kernels.hpp"
 
@@ -19,6 +20,7 @@ namespace expar {
 struct CpuContext {
     const Threads& threads;
     const VectorKernels& kernels;
+    const PairKernels* pairs;  ///< null where no instruction multiplies bfloat16
 };
 
 // One file of this folder each, on float32 and, where rows may be, bfloat16.
