@@ -6,11 +6,13 @@
 namespace expar {
 
 /// Attention with a running maximum and sum over blocks of keys (Dao et al., "FlashAttention", 2022).
+template <class Element>
 class AttentionForward {
 public:
     struct Rows {
-        FloatRows<const float*> q, k, v;
-        FloatRows<float*> out, log_sum_exp;
+        FloatRows<const Element*> q, k, v;
+        FloatRows<Element*> out;
+        FloatRows<float*> log_sum_exp;
     };
     AttentionForward(const AttentionKernels& kernels, const AttentionShape& shape, const Rows& rows)
         : kernels_(kernels), shape_(shape), rows_(rows) {}
@@ -36,6 +38,29 @@ public:
             finish(block, memory.block(index).state, memory.rows);
         });
     }
+
+protected:
+    RowBlock read(FloatRows<const Element*> all, AttentionRange range, int head, float* to) const {
+        const auto rows = head_of(all, range, head, shape_.head_size);
+        const RowBlock copy{to, rows.cols, rows.rows, rows.cols};
+        kernels_.rows.of<Element>().read(rows.data, rows.stride, copy);
+        return copy;
+    }
+
+    void finish(const QueryBlock& block, const ForwardState& state, float* scratch) const {
+        const auto out = head_of(rows_.out, block.queries, block.head, shape_.head_size);
+        for (int l = 0; l < out.rows; ++l) {
+            state.factor[l] = 1 / state.sum[l];
+            rows_.log_sum_exp.row(block.queries.first + l)[block.head] =
+                float(double(state.largest[l]) * std::numbers::ln2 + double(std::log(state.sum[l])));
+        }
+        kernels_.transpose({state.out, kernels_.lanes, out.cols, out.rows}, scratch, out.cols, 0);
+        kernels_.rows.of<Element>().write(state.factor, {scratch, out.cols, out.rows, out.cols}, out.data, out.stride);
+    }
+
+    const AttentionKernels& kernels_;
+    const AttentionShape shape_;
+    const Rows rows_;
 
 private:
     struct Block {
@@ -69,28 +94,6 @@ private:
         float* rows = pieces.take(q_floats);
         return {k, v, scores, factor, rows, pieces.take(0), q_floats, lanes};
     }
-
-    RowBlock read(FloatRows<const float*> all, AttentionRange range, int head, float* to) const {
-        const auto rows = head_of(all, range, head, shape_.head_size);
-        const RowBlock copy{to, rows.cols, rows.rows, rows.cols};
-        kernels_.rows.read(rows.data, rows.stride, copy);
-        return copy;
-    }
-
-    void finish(const QueryBlock& block, const ForwardState& state, float* scratch) const {
-        const auto out = head_of(rows_.out, block.queries, block.head, shape_.head_size);
-        for (int l = 0; l < out.rows; ++l) {
-            state.factor[l] = 1 / state.sum[l];
-            rows_.log_sum_exp.row(block.queries.first + l)[block.head] =
-                float(double(state.largest[l]) * std::numbers::ln2 + double(std::log(state.sum[l])));
-        }
-        kernels_.transpose({state.out, kernels_.lanes, out.cols, out.rows}, scratch, out.cols, 0);
-        kernels_.rows.write(state.factor, {scratch, out.cols, out.rows, out.cols}, out.data, out.stride);
-    }
-
-    const AttentionKernels& kernels_;
-    const AttentionShape shape_;
-    const Rows rows_;
 };
 
 }  // namespace expar
