@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 
+#include "expar/base/names.hpp"
 #include "expar/compute/cpu_device.hpp"
 
 namespace expar {
@@ -17,6 +18,13 @@ Registers cpuid(unsigned leaf, unsigned subleaf = 0) {
     if (__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx) == 0) return {};
     return r;
 }
+
+constexpr std::array<Named<InstructionSet>, 4> known_sets = {{
+    {"avx2", InstructionSet::avx2},
+    {"avx512", InstructionSet::avx512},
+    {"avx512_bf16", InstructionSet::avx512_bf16},
+    {"amx", InstructionSet::amx},
+}};
 
 bool bit(unsigned word, int at) {
     return (word >> at & 1) != 0;
@@ -63,18 +71,18 @@ CpuFeatures cpu_features() {
 }
 
 std::string_view name_of(InstructionSet set) {
-    switch (set) {
-        case InstructionSet::avx2:
-            return "AVX2";
-        case InstructionSet::avx512:
-            return "AVX-512";
-    }
-    return "?";
+    return known_sets[std::size_t(set)].name;
+}
+
+InstructionSet instruction_set_named(std::string_view name) {
+    return entry_named(known_sets, "instruction set", name).value;
 }
 
 std::vector<InstructionSet> instruction_sets() {
     const CpuFeatures features = cpu_features();
     std::vector<InstructionSet> sets;
+    if (features.avx512_bf16 && features.amx_bf16) sets.push_back(InstructionSet::amx);
+    if (features.avx512_bf16) sets.push_back(InstructionSet::avx512_bf16);
     if (features.avx512) sets.push_back(InstructionSet::avx512);
     if (features.avx2) sets.push_back(InstructionSet::avx2);
     return sets;

@@ -9,6 +9,7 @@
 
 #include "expar/comm/exchange.hpp"
 #include "expar/comm/layout.hpp"
+#include "expar/compute/cpu_device.hpp"
 #include "expar/moe/dispatch_plan.hpp"
 
 namespace expar {
@@ -61,6 +62,7 @@ void TrainOptions::validate(int ranks) const {
     expect_one_of("placement", placement, std::array<std::string, 2>{"linear", "shuffled"});
     expect_one_of("exchange", exchange, exchange_names());
     static_cast<void>(combine_order(combine));
+    if (!isa.empty()) static_cast<void>(instruction_set_named(isa));
 }
 
 }  // namespace expar

@@ -30,6 +30,7 @@ struct TrainOptions {
     std::string exchange = "native";   ///< see exchange_kinds
     std::string placement = "linear";  ///< linear | shuffled
     int threads = 1;
+    std::string isa{};         ///< name of an InstructionSet; empty: the fastest
     double timeout = 600;      ///< seconds that a rank waits for the others
     int checkpoint_every = 0;  ///< steps; 0: at the end alone
 
