@@ -9,10 +9,10 @@
 #   --steps N         timed steps of a contestant in a round (default: 10 small, 4 large)
 #   --sizes LIST      small: vocabulary 256, hidden 256, 8 heads, 4 layers, 8 experts of width 512, top-2, sequence 256,
 #                     batch 8; large: hidden 512, 6 layers, 16 experts of width 1024, top-4, otherwise alike
-#                     (default: small,large)
+#                     (default: small,large; with --quick small)
 #   --only PATTERNS   of rows, such as small-1x1-float32 (size, ranks x threads, dtype) or '*-2x1-*', by commas
 #   --peer-limit N    seconds after which a start of a peer is given up, mostly in torch.compile (default: 300)
-#   --quick           a smoke run: small, one round, one timed step, nothing compiled; its figures mean little
+#   --quick           a smoke run: one round, one timed step, nothing compiled; its figures mean little
 #   --build-dir DIR   where expar is built and the Python environment is made (default: EXPAR_BUILD_DIR, else build)
 #
 # Rows: float32 on 1 rank with 1 and 2 threads and on 2 ranks (EP=2), bfloat16 on 1 rank and on 2.

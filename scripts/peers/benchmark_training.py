@@ -41,7 +41,7 @@ def parse_arguments():
     parser = venv.Parser("Measure training speed beside PyTorch.")
     parser.add_argument("--rounds", type=int, default=3, help="default 3")
     parser.add_argument("--steps", type=int, help=f"timed steps of a round and contestant; default by size, {STEPS}")
-    parser.add_argument("--sizes", default="small,large", help="default small,large")
+    parser.add_argument("--sizes", help="default small,large; with --quick small")
     parser.add_argument("--only", default="*", metavar="PATTERN,...",
                         help="rows by their names, such as small-1x1-float32 (size, ranks x threads, dtype) or "
                              "'*-2x1-*'; default all")
@@ -51,10 +51,11 @@ def parse_arguments():
                         "round, one timed step, nothing compiled")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="where the figures go")
     options = parser.parse_args()
+    options.sizes = options.sizes or ("small" if options.quick else "small,large")
     if options.quick:
-        options.sizes, options.rounds, options.steps = "small", 1, 1
+        options.rounds, options.steps = 1, 1
     for name in ("rounds", "steps", "peer_limit"):
-        if (getattr(options, name) or 1) < 1:
+        if getattr(options, name) is not None and getattr(options, name) < 1:
             venv.fail(f"--{name.replace('_', '-')} is {getattr(options, name)}, expected at least 1")
     if options.json and not options.json.absolute().parent.is_dir():
         venv.fail(f"{options.json}: the folder {options.json.absolute().parent} does not exist")
