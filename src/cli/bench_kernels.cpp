@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "bench.hpp"
+#include "compute_device.hpp"
 #include "dense_peer.hpp"
 #include "expar/bench/kernel_bench.hpp"
 #include "expar/bench/probe.hpp"
@@ -29,10 +30,7 @@ void judge(const KernelsCommand& command, const Communicator& world) {
 int run_kernels(const KernelsCommand& command, const Communicator& world) {
     judge(command, world);
     KernelBenchOptions options = command.options;
-    options.sets = instruction_sets();
-    if (options.sets.empty()) throw UserError("bench kernels: this processor lacks AVX2 and FMA");
-    if (command.isa.empty()) options.sets.resize(1);
-    if (!command.isa.empty() && command.isa != "all") options.sets = {instruction_set_named(command.isa)};
+    options.sets = command.isa == "all" ? instruction_sets() : std::vector{choose_instruction_set(command.isa, world)};
 
     const auto peer = make_dense_peer(options.threads, options.sets.front());
     std::cout << cpu_features().model << ", " << options.threads << " threads; " << dense_peer_built_with()
@@ -51,7 +49,7 @@ Runner add_bench_kernels(CLI::App& command) {
     auto asked = std::make_shared<KernelsCommand>();
     KernelBenchOptions& options = asked->options;
     command.add_option("--json", asked->json, "write the rows there")->type_name("FILE");
-    command.add_option("--isa", asked->isa, "instruction set, or all; none: the fastest of this processor");
+    command.add_option("--isa", asked->isa, concat(isa_help, "; all: every one of this processor"))->type_name("NAME");
     command.add_option("--threads", options.threads, "threads of every kernel")->capture_default_str();
     command.add_option("--seconds", options.seconds, "for each row at most")->capture_default_str();
     command.add_option("--filter", options.filter, "only rows whose kernel, shape and type have this within");
