@@ -1,5 +1,7 @@
 #pragma once
 
+#include <stdint.h>
+
 namespace expar {
 
 // The inner loops of kernels/cpu, over one row or one run of elements each, for one instruction set. The loops are
@@ -23,6 +25,32 @@ struct ActivationKernels {
 
     Forward swiglu, gelu, gelu_tanh, relu;
     Backward swiglu_backward, gelu_backward, gelu_tanh_backward, relu_backward;
+};
+
+/// The parts of a run of activations apart from each other, in place of a product's results.
+struct ActivationParts {
+    float* in;           ///< SwiGLU: the gates
+    float* value;        ///< of SwiGLU alone
+    const float* d_out;  ///< of the way back alone
+    float* out;
+};
+
+/// One activation on parts.
+struct PartedActivation {
+    void (*forward)(const ActivationParts& parts, long count);  ///< out from in and value
+    /// out once more, and the gradients of in and value in their place
+    void (*backward)(const ActivationParts& parts, long count);
+};
+
+struct PartedActivationKernels {
+    PartedActivation swiglu, gelu, gelu_tanh, relu;
+};
+
+/// Between float32 and the bits of bfloat16, rounded to the nearest, ties to even; NaN stays one.
+struct ConversionKernels {
+    void (*widen)(const uint16_t* in, float* out, long count);
+    void (*round)(const float* in, uint16_t* out, long count);
+    void (*add_round)(const float* in, uint16_t* out, long count);  ///< out = round(out + in)
 };
 
 /// a weight dy - b x
@@ -84,31 +112,39 @@ struct UpdateKernels {
     double (*sum_of_squares)(const float* in, long count);  ///< in float64
 };
 
-/// c (+)= a b for a narrow panel of columns. Every element of c is one chain of fma over the depth, ascending from 0:
-/// its bits depend on its row of a and its column of b alone.
+/// c (+)= a b for a narrow panel of columns. Every element of c is one chain of fma over the depth, ascending: its bits
+/// depend on its row of a and its column of b alone, and a depth may be taken in parts.
 struct PanelProduct {
     int rows, columns, depth;  ///< columns <= panel_columns
     const float* a;            ///< [rows, depth], or [depth, rows] when transposed
     long a_stride;
     bool a_transposed;
-    const float* b;  ///< [depth, panel_columns], packed
-    float* c;        ///< [rows, columns]
+    bool a_tiled = false;  ///< as pack_left leaves it; then a_stride and a_transposed do not count
+    const float* b;        ///< [depth, panel_columns], packed
+    float* c;              ///< [rows, columns]
     long c_stride;
-    bool add;
+    bool add;          ///< the chain starts from what is there, else from 0
+    long after_b = 0;  ///< floats behind b that are brought near meanwhile, for the product to come
 };
 
 struct ProductKernels {
     int panel_columns;
+    int tile_rows;  ///< of c, whose sums are in registers at once
     void (*multiply)(const PanelProduct& product);
     /// out[d][r] = in[r][d] of `rows` <= panel_columns rows and `depth` columns, zeros up to panel_columns
     void (*pack_transposed)(const float* in, long stride, int rows, int depth, float* out);
     /// out[d][c] = in[d][c] of `depth` rows and `columns` <= panel_columns, zeros up to panel_columns
     void (*pack)(const float* in, long stride, int depth, int columns, float* out);
+    /// The left factor inᵀ of `in` [depth, rows], for a product of as many rows: tiles of [depth, left_columns].
+    void (*pack_left)(const float* in, long stride, int depth, int rows, float* out);
+    int left_columns;
 };
 
 struct VectorKernels {
     RowKernels rows;
     ActivationKernels activation;
+    PartedActivationKernels parted_activation;
+    ConversionKernels conversion;
     NormKernels norm;
     SoftmaxKernels softmax;
     RotationKernels rotation;

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "../vector/lanes.hpp"
 
@@ -21,8 +23,35 @@ struct Avx2Vector {
     static Avx2Vector all(float value) { return {_mm256_set1_ps(value)}; }
     static Avx2Vector load(const float* from, AllLanes = {}) { return {_mm256_loadu_ps(from)}; }
     static Avx2Vector load(const float* from, FirstLanes first) { return {_mm256_maskload_ps(from, mask(first))}; }
+    /// From the bits of bfloat16.
+    static Avx2Vector widen(const uint16_t* from, AllLanes) {
+        const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+        return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16))};
+    }
+    static Avx2Vector widen(const uint16_t* from, FirstLanes first) {
+        uint16_t all[width] = {};
+        __builtin_memcpy(all, from, size_t(first.count) * sizeof *from);
+        return widen(all, AllLanes{});
+    }
     void store(float* to, AllLanes = {}) const { _mm256_storeu_ps(to, lanes); }
     void store(float* to, FirstLanes first) const { _mm256_maskstore_ps(to, mask(first), lanes); }
+    /// To the bits of the nearest bfloat16, ties to even; NaN stays one.
+    void store_rounded(uint16_t* to, AllLanes) const {
+        const __m256i bits = _mm256_castps_si256(lanes);
+        const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+        const __m256i near = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+        const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+        const __m256 nan = _mm256_cmp_ps(lanes, lanes, _CMP_UNORD_Q);
+        const __m256i result = _mm256_blendv_epi8(near, quiet, _mm256_castps_si256(nan));
+        const __m256i high = _mm256_srli_epi32(result, 16);
+        const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), packed);
+    }
+    void store_rounded(uint16_t* to, FirstLanes first) const {
+        uint16_t all[width];
+        store_rounded(all, AllLanes{});
+        __builtin_memcpy(to, all, size_t(first.count) * sizeof *to);
+    }
 };
 
 inline Avx2Vector operator+(Avx2Vector a, Avx2Vector b) {

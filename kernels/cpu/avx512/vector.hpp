@@ -1,6 +1,7 @@
 #pragma once
 
 #include <immintrin.h>
+#include <stdint.h>
 
 #include "../vector/lanes.hpp"
 
@@ -14,13 +15,30 @@ struct Avx512Vector {
 
     __m512 lanes;
 
+    static __mmask16 mask(AllLanes) { return 0xffff; }
     static __mmask16 mask(FirstLanes first) { return __mmask16((1U << first.count) - 1U); }
 
     static Avx512Vector all(float value) { return {_mm512_set1_ps(value)}; }
     static Avx512Vector load(const float* from, AllLanes = {}) { return {_mm512_loadu_ps(from)}; }
     static Avx512Vector load(const float* from, FirstLanes first) { return {_mm512_maskz_loadu_ps(mask(first), from)}; }
+    /// From the bits of bfloat16.
+    template <class Lanes>
+    static Avx512Vector widen(const uint16_t* from, Lanes some) {
+        const __m256i bits = _mm256_maskz_loadu_epi16(mask(some), from);
+        return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16))};
+    }
     void store(float* to, AllLanes = {}) const { _mm512_storeu_ps(to, lanes); }
     void store(float* to, FirstLanes first) const { _mm512_mask_storeu_ps(to, mask(first), lanes); }
+    /// To the bits of the nearest bfloat16, ties to even; NaN stays one.
+    template <class Lanes>
+    void store_rounded(uint16_t* to, Lanes some) const {
+        const __m512i bits = _mm512_castps_si512(lanes);
+        const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+        const __m512i near = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+        const __mmask16 nan = _mm512_cmp_ps_mask(lanes, lanes, _CMP_UNORD_Q);
+        const __m512i result = _mm512_mask_or_epi32(near, nan, bits, _mm512_set1_epi32(0x400000));
+        _mm256_mask_storeu_epi16(to, mask(some), _mm512_cvtepi32_epi16(_mm512_srli_epi32(result, 16)));
+    }
 };
 
 inline Avx512Vector operator+(Avx512Vector a, Avx512Vector b) {
