@@ -120,7 +120,7 @@ struct ActivatedResult {
                 continue;
             }
             for (int part = 0; part < parts; ++part) {
-                std::uint16_t* to = inner.bits(row, column(strip, part));
+                bfloat16* to = inner.bits(row, column(strip, part));
                 conversion.round(strip.at(part, r), to, strip.columns);
                 conversion.widen(to, strip.at(part, r), strip.columns);
             }
