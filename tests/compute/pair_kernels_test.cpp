@@ -223,7 +223,7 @@ TEST_P(PairKernelsTest, RoundToTheNearestAndTiesToEven) {
             else if (std::isnan(in[i]))
                 ASSERT_TRUE(std::isnan(to_float(out[i])));
             else if (std::abs(in[i]) < std::numeric_limits<float>::min())
-                ASSERT_EQ(out[i] & 0x7fff, 0) << in[i];  // taken for a zero
+                ASSERT_EQ(out[i].bits & 0x7fff, 0) << in[i];  // taken for a zero
             else
                 ASSERT_EQ(out[i], to_bfloat16(in[i])) << in[i];
         }
