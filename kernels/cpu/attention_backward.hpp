@@ -33,6 +33,49 @@ public:
         write(memory.d_v, 1, head(rows_.d_v, task.keys, task.kv_head), memory.factors);
     }
 
+protected:
+    template <class Pointer>
+    [[nodiscard]] FloatRows<Pointer> head(FloatRows<Pointer> rows, AttentionRange range, int head) const {
+        return head_of(rows, range, head, shape_.head_size);
+    }
+
+    RowBlock read(FloatRows<const Element*> rows, float* to) const {
+        const RowBlock copy{to, stride_, rows.rows, rows.cols};
+        kernels_.rows.of<Element>().read(rows.data, rows.stride, copy);
+        return copy;
+    }
+
+    // What the scores of a block's queries are to be less, and their gradients; 0 in the lanes of none.
+    void start_sums(const QueryBlock& block, const float* d_out, float* scratch, float* log_sum, float* mean) const {
+        const int lanes = kernels_.lanes, count = block.queries.count;
+        kernels_.inner_products(read(head(rows_.out, block.queries, block.head), scratch), d_out, mean);
+        for (int l = 0; l < count; ++l)
+            log_sum[l] =
+                float(double(rows_.log_sum_exp.row(block.queries.first + l)[block.head]) * std::numbers::log2e);
+        std::fill(log_sum + count, log_sum + lanes, 0.0F);
+        std::fill(mean + count, mean + lanes, 0.0F);
+    }
+
+    // Scores are scaled, which their gradients are not yet.
+    void finish(const QueryBlock& block, float* sums, float* rows, float* factors) const {
+        const auto d_q = head(rows_.d_q, block.queries, block.head);
+        kernels_.transpose({sums, kernels_.lanes, d_q.cols, d_q.rows}, rows, stride_, 0);
+        write(rows, attention_scale(d_q.cols), d_q, factors);
+    }
+
+    void write(float* sums, float factor, FloatRows<Element*> out, float* factors) const {
+        std::fill_n(factors, attention_key_block, factor);
+        for (int first = 0; first < out.rows; first += attention_key_block)
+            kernels_.rows.of<Element>().write(
+                factors, {sums + first * stride_, stride_, std::min(attention_key_block, out.rows - first), out.cols},
+                out.row(first), out.stride);
+    }
+
+    const AttentionKernels& kernels_;
+    const AttentionShape shape_;
+    const Rows rows_;
+    const long stride_;  // of rows in scratch memory: whole vectors
+
 private:
     struct Block {
         float *q, *d_out, *q_rows, *d_out_rows, *log_sum, *mean, *d_q;
@@ -54,11 +97,6 @@ private:
             return 3 * q_floats + 2 * row_floats + 2 * lanes;
         }
     };
-
-    template <class Pointer>
-    [[nodiscard]] FloatRows<Pointer> head(FloatRows<Pointer> rows, AttentionRange range, int head) const {
-        return head_of(rows, range, head, shape_.head_size);
-    }
 
     [[nodiscard]] Memory cut(int keys, int queries, Scratch& scratch) const {
         const long lanes = kernels_.lanes, block = attention_key_block;
@@ -94,8 +132,10 @@ private:
                 if (keys.keys > 0) kernels_.backward(keys, state(memory, index, range.first));
             });
         });
-        for_each_block(shape_, task, kernels_.lanes,
-                       [&](const QueryBlock& block, int index) { finish(block, memory.block(index), memory.factors); });
+        for_each_block(shape_, task, kernels_.lanes, [&](const QueryBlock& block, int index) {
+            const Block own = memory.block(index);
+            finish(block, own.d_q, own.q_rows, memory.factors);
+        });
     }
 
     [[nodiscard]] BackwardState state(const Memory& memory, int index, int first_key) const {
@@ -113,49 +153,17 @@ private:
                 .d_scores = memory.d_scores};
     }
 
-    RowBlock read(FloatRows<const Element*> rows, float* to) const {
-        const RowBlock copy{to, stride_, rows.rows, rows.cols};
-        kernels_.rows.of<Element>().read(rows.data, rows.stride, copy);
-        return copy;
-    }
-
     void start(const QueryBlock& block, const Block& memory, float* scratch) const {
         const int lanes = kernels_.lanes, count = block.queries.count;
         const auto read_and_pack = [&](FloatRows<const Element*> all, float* rows, float* packed) {
             const RowBlock copy = read(head(all, block.queries, block.head), rows);
             std::fill(rows + count * stride_, rows + lanes * stride_, 0.0F);
             kernels_.transpose(copy, packed, lanes, lanes);
-            return copy;
         };
         read_and_pack(rows_.q, memory.q_rows, memory.q);
-        const RowBlock d_out = read_and_pack(rows_.d_out, memory.d_out_rows, memory.d_out);
-        kernels_.inner_products(read(head(rows_.out, block.queries, block.head), scratch), d_out.data, memory.mean);
-        for (int l = 0; l < count; ++l)
-            memory.log_sum[l] =
-                float(double(rows_.log_sum_exp.row(block.queries.first + l)[block.head]) * std::numbers::log2e);
-        std::fill(memory.log_sum + count, memory.log_sum + lanes, 0.0F);
-        std::fill(memory.mean + count, memory.mean + lanes, 0.0F);
+        read_and_pack(rows_.d_out, memory.d_out_rows, memory.d_out);
+        start_sums(block, memory.d_out_rows, scratch, memory.log_sum, memory.mean);
     }
-
-    // Scores are scaled, which their gradients are not yet.
-    void finish(const QueryBlock& block, const Block& memory, float* factors) const {
-        const auto d_q = head(rows_.d_q, block.queries, block.head);
-        kernels_.transpose({memory.d_q, kernels_.lanes, d_q.cols, d_q.rows}, memory.q_rows, stride_, 0);
-        write(memory.q_rows, attention_scale(d_q.cols), d_q, factors);
-    }
-
-    void write(float* sums, float factor, FloatRows<Element*> out, float* factors) const {
-        std::fill_n(factors, attention_key_block, factor);
-        for (int first = 0; first < out.rows; first += attention_key_block)
-            kernels_.rows.of<Element>().write(
-                factors, {sums + first * stride_, stride_, std::min(attention_key_block, out.rows - first), out.cols},
-                out.row(first), out.stride);
-    }
-
-    const AttentionKernels& kernels_;
-    const AttentionShape shape_;
-    const Rows rows_;
-    const long stride_;  // of rows in scratch memory: whole vectors
 };
 
 }  // namespace expar

@@ -39,6 +39,29 @@ public:
         });
     }
 
+protected:
+    RowBlock read(FloatRows<const Element*> all, AttentionRange range, int head, float* to) const {
+        const auto rows = head_of(all, range, head, shape_.head_size);
+        const RowBlock copy{to, rows.cols, rows.rows, rows.cols};
+        kernels_.rows.of<Element>().read(rows.data, rows.stride, copy);
+        return copy;
+    }
+
+    void finish(const QueryBlock& block, const ForwardState& state, float* scratch) const {
+        const auto out = head_of(rows_.out, block.queries, block.head, shape_.head_size);
+        for (int l = 0; l < out.rows; ++l) {
+            state.factor[l] = 1 / state.sum[l];
+            rows_.log_sum_exp.row(block.queries.first + l)[block.head] =
+                float(double(state.largest[l]) * std::numbers::ln2 + double(std::log(state.sum[l])));
+        }
+        kernels_.transpose({state.out, kernels_.lanes, out.cols, out.rows}, scratch, out.cols, 0);
+        kernels_.rows.of<Element>().write(state.factor, {scratch, out.cols, out.rows, out.cols}, out.data, out.stride);
+    }
+
+    const AttentionKernels& kernels_;
+    const AttentionShape shape_;
+    const Rows rows_;
+
 private:
     struct Block {
         float* q;
@@ -71,28 +94,6 @@ private:
         float* rows = pieces.take(q_floats);
         return {k, v, scores, factor, rows, pieces.take(0), q_floats, lanes};
     }
-
-    RowBlock read(FloatRows<const Element*> all, AttentionRange range, int head, float* to) const {
-        const auto rows = head_of(all, range, head, shape_.head_size);
-        const RowBlock copy{to, rows.cols, rows.rows, rows.cols};
-        kernels_.rows.of<Element>().read(rows.data, rows.stride, copy);
-        return copy;
-    }
-
-    void finish(const QueryBlock& block, const ForwardState& state, float* scratch) const {
-        const auto out = head_of(rows_.out, block.queries, block.head, shape_.head_size);
-        for (int l = 0; l < out.rows; ++l) {
-            state.factor[l] = 1 / state.sum[l];
-            rows_.log_sum_exp.row(block.queries.first + l)[block.head] =
-                float(double(state.largest[l]) * std::numbers::ln2 + double(std::log(state.sum[l])));
-        }
-        kernels_.transpose({state.out, kernels_.lanes, out.cols, out.rows}, scratch, out.cols, 0);
-        kernels_.rows.of<Element>().write(state.factor, {scratch, out.cols, out.rows, out.cols}, out.data, out.stride);
-    }
-
-    const AttentionKernels& kernels_;
-    const AttentionShape shape_;
-    const Rows rows_;
 };
 
 }  // namespace expar

@@ -222,6 +222,10 @@ struct AttentionKernels {
     int vector_floats;
     void (*forward)(const AttentionBlock& block, const ForwardState& state);
     void (*backward)(const AttentionBlock& block, const BackwardState& state);
+    /// The parts of both that are no product, on scores of all keys and lanes
+    void (*soften)(const AttentionBlock& block, const ForwardState& state);
+    void (*score_gradients)(const AttentionBlock& block, const BackwardState& state);
+    void (*scale_lanes)(const float* factors, float* out, int rows);  ///< out [rows, lanes], a factor for each lane
     /// out[c][r] = in[r][c], zeros up to `padded_rows`
     void (*transpose)(const RowBlock& in, float* out, long out_stride, int padded_rows);
     /// out[r] = the inner product of a's row r and that of b, which has a's stride

@@ -178,10 +178,35 @@ void attention_backward(const AttentionBlock& block, const BackwardState& state)
 }
 
 template <class Vector>
+void soften_block(const AttentionBlock& block, const ForwardState& state) {
+    for (int v = 0; v < attention_lanes<Vector>; v += Vector::width) soften<Vector>(block, v, block.keys, state);
+}
+
+template <class Vector>
+void score_gradients_of_block(const AttentionBlock& block, const BackwardState& state) {
+    for (int v = 0; v < attention_lanes<Vector>; v += Vector::width)
+        score_gradients<Vector>(block, v, block.keys, state);
+}
+
+template <class Vector>
+void scale_lanes(const float* factors, float* out, int rows) {
+    for (int v = 0; v < attention_lanes<Vector>; v += Vector::width) {
+        const Vector factor = Vector::load(factors + v);
+        for (int r = 0; r < rows; ++r) {
+            float* at = out + r * attention_lanes<Vector> + v;
+            (factor * Vector::load(at)).store(at);
+        }
+    }
+}
+
+template <class Vector>
 constexpr AttentionKernels attention_kernels = {attention_lanes<Vector>,
                                                 Vector::width,
                                                 attention_forward<Vector>,
                                                 attention_backward<Vector>,
+                                                soften_block<Vector>,
+                                                score_gradients_of_block<Vector>,
+                                                scale_lanes<Vector>,
                                                 transpose_rows<Vector>,
                                                 inner_products_of_rows<Vector>,
                                                 {{read_rows<Vector, float>, write_rows<Vector, float>},
