@@ -179,6 +179,7 @@ struct ProductKernels {
 struct AttentionBlock {
     int keys = 0;  ///< the last of them is seen by some lane
     int visible = 0;
+    int queries = 0;                         ///< lanes in use: with one vector of them the other may stay undefined
     bool first = false;                      ///< of the queries' blocks of keys: what they add to is undefined yet
     int depth = 0;                           ///< of a head
     float scale = 0;                         ///< log2 e / sqrt(depth)
