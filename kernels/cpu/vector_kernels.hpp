@@ -103,8 +103,6 @@ struct SoftmaxKernels {
     float (*exponentials)(float scale, float shift, const float* in, float* out, long count);
     /// The sum alone
     float (*sum_of_exponentials)(float scale, float shift, const float* in, long count);
-    /// d_scores = probability (d_probability - mean) scale, in place of d_probability
-    void (*backward)(float scale, float mean, const float* probability, float* d_probability, long count);
 };
 
 template <class Element>
