@@ -1,18 +1,18 @@
 #pragma once
 
-#include <limits>
-
 #include "attention_tasks.hpp"
 #include "threads.hpp"
 
 namespace expar {
 
 /// Attention with a running maximum and sum over blocks of keys (Dao et al., "FlashAttention", 2022).
+template <class Element>
 class AttentionForward {
 public:
     struct Rows {
-        FloatRows<const float*> q, k, v;
-        FloatRows<float*> out, log_sum_exp;
+        FloatRows<const Element*> q, k, v;
+        FloatRows<Element*> out;
+        FloatRows<float*> log_sum_exp;
     };
     AttentionForward(const AttentionKernels& kernels, const AttentionShape& shape, const Rows& rows)
         : kernels_(kernels), shape_(shape), rows_(rows) {}
@@ -20,21 +20,47 @@ public:
     void run(const AttentionTask& task, Scratch& scratch) const {
         const Memory memory = cut(task, scratch);
         const int d = shape_.head_size;
-        for_each_block(shape_, task, kernels_.lanes,
-                       [&](const QueryBlock& block, int index) { start(block, memory.block(index)); });
+        for_each_block(shape_, task, kernels_.lanes, [&](const QueryBlock& block, int index) {
+            const RowBlock q = read(rows_.q, block.queries, block.head, memory.rows);
+            kernels_.transpose(q, memory.block(index).q, kernels_.lanes, kernels_.lanes);
+        });
         AttentionBlock keys{.depth = d, .scale = attention_scale2(d), .k = memory.k, .v = memory.v, .key_stride = d};
         for_each_key_block(task, [&](AttentionRange range) {
             const AttentionRange rows{task.keys.first + range.first, range.count};
-            copy_rows(head_of(rows_.k, rows, task.kv_head, d), memory.k, d);
-            copy_rows(head_of(rows_.v, rows, task.kv_head, d), memory.v, d);
+            read(rows_.k, rows, task.kv_head, memory.k);
+            read(rows_.v, rows, task.kv_head, memory.v);
             for_each_block(shape_, task, kernels_.lanes, [&](const QueryBlock& block, int index) {
                 see(keys, block, range);
                 if (keys.keys > 0) kernels_.forward(keys, memory.block(index).state);
             });
         });
-        for_each_block(shape_, task, kernels_.lanes,
-                       [&](const QueryBlock& block, int index) { finish(block, memory.block(index).state); });
+        for_each_block(shape_, task, kernels_.lanes, [&](const QueryBlock& block, int index) {
+            finish(block, memory.block(index).state, memory.rows);
+        });
     }
+
+protected:
+    RowBlock read(FloatRows<const Element*> all, AttentionRange range, int head, float* to) const {
+        const auto rows = head_of(all, range, head, shape_.head_size);
+        const RowBlock copy{to, rows.cols, rows.rows, rows.cols};
+        kernels_.rows.of<Element>().read(rows.data, rows.stride, copy);
+        return copy;
+    }
+
+    void finish(const QueryBlock& block, const ForwardState& state, float* scratch) const {
+        const auto out = head_of(rows_.out, block.queries, block.head, shape_.head_size);
+        for (int l = 0; l < out.rows; ++l) {
+            state.factor[l] = 1 / state.sum[l];
+            rows_.log_sum_exp.row(block.queries.first + l)[block.head] =
+                float(double(state.largest[l]) * std::numbers::ln2 + double(std::log(state.sum[l])));
+        }
+        kernels_.transpose({state.out, kernels_.lanes, out.cols, out.rows}, scratch, out.cols, 0);
+        kernels_.rows.of<Element>().write(state.factor, {scratch, out.cols, out.rows, out.cols}, out.data, out.stride);
+    }
+
+    const AttentionKernels& kernels_;
+    const AttentionShape shape_;
+    const Rows rows_;
 
 private:
     struct Block {
@@ -42,7 +68,7 @@ private:
         ForwardState state;
     };
     struct Memory {
-        float *k, *v, *scores, *factor, *blocks;
+        float *k, *v, *scores, *factor, *rows, *blocks;
         long q_floats, lanes;
 
         [[nodiscard]] Block block(int index) const {
@@ -59,36 +85,15 @@ private:
         const long lanes = kernels_.lanes, d = shape_.head_size;
         const long q_floats = d * lanes, key_floats = Pieces::padded(attention_key_block * d);
         const long blocks = (task.queries.count + lanes - 1) / lanes * (shape_.heads / shape_.kv_heads);
-        Pieces pieces(scratch.floats(std::size_t(2 * key_floats + (attention_key_block + 1) * lanes +
+        Pieces pieces(scratch.floats(std::size_t(2 * key_floats + (attention_key_block + 1) * lanes + q_floats +
                                                  blocks * Memory::block_floats(q_floats, lanes))));
         float* k = pieces.take(key_floats);
         float* v = pieces.take(key_floats);
         float* scores = pieces.take(attention_key_block * lanes);
         float* factor = pieces.take(lanes);
-        return {k, v, scores, factor, pieces.take(0), q_floats, lanes};
+        float* rows = pieces.take(q_floats);
+        return {k, v, scores, factor, rows, pieces.take(0), q_floats, lanes};
     }
-
-    void start(const QueryBlock& block, const Block& memory) const {
-        const int d = shape_.head_size, lanes = kernels_.lanes;
-        const auto q = head_of(rows_.q, block.queries, block.head, d);
-        kernels_.pack(q.data, q.stride, q.rows, d, memory.q);
-        std::fill_n(memory.state.out, d * lanes, 0.0F);
-        std::fill_n(memory.state.largest, lanes, -std::numeric_limits<float>::infinity());
-        std::fill_n(memory.state.sum, lanes, 0.0F);
-    }
-
-    void finish(const QueryBlock& block, const ForwardState& state) const {
-        const auto out = head_of(rows_.out, block.queries, block.head, shape_.head_size);
-        for (int l = 0; l < kernels_.lanes; ++l) state.factor[l] = 1 / state.sum[l];
-        kernels_.unpack(state.factor, state.out, out.rows, out.cols, out.data, out.stride);
-        for (int l = 0; l < block.queries.count; ++l)
-            rows_.log_sum_exp.row(block.queries.first + l)[block.head] =
-                float(double(state.largest[l]) * std::numbers::ln2 + double(std::log(state.sum[l])));
-    }
-
-    const AttentionKernels& kernels_;
-    const AttentionShape shape_;
-    const Rows rows_;
 };
 
 }  // namespace expar

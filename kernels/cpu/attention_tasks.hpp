@@ -62,6 +62,7 @@ void for_each_key_block(const AttentionTask& task, Work work) {
 
 /// What `block` sees of `range`: none when keys <= 0.
 inline void see(AttentionBlock& keys, const QueryBlock& block, AttentionRange range) {
+    keys.first = range.first == 0;
     keys.visible = block.first_seen - range.first;
     keys.keys = std::min(range.count, keys.visible + block.queries.count);
 }
@@ -84,15 +85,6 @@ private:
 template <class Pointer>
 FloatRows<Pointer> head_of(FloatRows<Pointer> rows, AttentionRange range, int head, int head_size) {
     return {rows.row(range.first) + long(head) * head_size, rows.stride, range.count, head_size};
-}
-
-/// Rows one behind the other, and zeros behind each up to the stride: rows of a matrix often lie a power of two apart,
-/// and would crowd few lines of the cache.
-inline void copy_rows(FloatRows<const float*> rows, float* out, long stride) {
-    for (int r = 0; r < rows.rows; ++r) {
-        std::copy_n(rows.row(r), rows.cols, out + r * stride);
-        std::fill(out + r * stride + rows.cols, out + (r + 1) * stride, 0.0F);
-    }
 }
 
 inline float attention_scale(int head_size) {

@@ -179,17 +179,18 @@ struct ProductKernels {
 struct AttentionBlock {
     int keys = 0;  ///< the last of them is seen by some lane
     int visible = 0;
-    int depth;           ///< of a head
-    float scale;         ///< log2 e / sqrt(depth)
-    const float *k, *v;  ///< [keys, key_stride]
-    long key_stride;     ///< backward: a multiple of vector_floats, the columns beyond depth zero
+    bool first = false;                      ///< of the queries' blocks of keys: what they add to is undefined yet
+    int depth = 0;                           ///< of a head
+    float scale = 0;                         ///< log2 e / sqrt(depth)
+    const float *k = nullptr, *v = nullptr;  ///< [keys, key_stride]
+    long key_stride = 0;                     ///< backward: a multiple of vector_floats, zeros beyond depth
 };
 
 /// What one query of a block is in is its lane.
 struct ForwardState {
     const float* q;          ///< [depth, lanes]
     float* out;              ///< [depth, lanes], to be divided by sum at the end
-    float *largest, *sum;    ///< [lanes] of scale q k, so far; at first -infinity and 0
+    float *largest, *sum;    ///< [lanes], of scale q k so far, and of 2^(scale q k - largest)
     float *scores, *factor;  ///< scratch [keys, lanes], [lanes]
 };
 struct BackwardState {
@@ -201,15 +202,35 @@ struct BackwardState {
     float *scores, *d_scores;     ///< scratch [keys, lanes]
 };
 
+/// Rows in scratch memory.
+struct RowBlock {
+    float* data;
+    long stride;
+    int rows, columns;
+};
+
+template <class Element>
+struct AttentionRowKernels {
+    /// out = in, zeros from its columns up to its stride
+    void (*read)(const Element* in, long in_stride, const RowBlock& out);
+    /// out = factors in, one factor a row
+    void (*write)(const float* factors, const RowBlock& in, Element* out, long out_stride);
+};
+
 struct AttentionKernels {
     int lanes;  ///< queries of a block
     int vector_floats;
     void (*forward)(const AttentionBlock& block, const ForwardState& state);
     void (*backward)(const AttentionBlock& block, const BackwardState& state);
-    /// Rows to lanes: in [rows, depth], out [depth, lanes] with zeros in the lanes beyond rows
-    void (*pack)(const float* in, long stride, int rows, int depth, float* out);
-    /// Lanes to rows, each times its factor: in [depth, lanes], scaled in place, out [rows, depth]
-    void (*unpack)(const float* factors, float* in, int rows, int depth, float* out, long stride);
+    /// The parts of both that are no product, on scores of all keys and lanes
+    void (*soften)(const AttentionBlock& block, const ForwardState& state);
+    void (*score_gradients)(const AttentionBlock& block, const BackwardState& state);
+    void (*scale_lanes)(const float* factors, float* out, int rows);  ///< out [rows, lanes], a factor for each lane
+    /// out[c][r] = in[r][c], zeros up to `padded_rows`
+    void (*transpose)(const RowBlock& in, float* out, long out_stride, int padded_rows);
+    /// out[r] = the inner product of a's row r and that of b, which has a's stride
+    void (*inner_products)(const RowBlock& a, const float* b, float* out);
+    ByElement<AttentionRowKernels> rows;
 };
 
 struct VectorKernels {

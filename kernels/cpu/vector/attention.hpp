@@ -30,68 +30,59 @@ template <class Vector>
 /// c = rows · queries: every key of the block with every query that may see it.
 template <class Vector>
 void multiply_with_queries(const AttentionBlock& block, const float* rows, const float* queries, float* c) {
+    constexpr int lanes = attention_lanes<Vector>;
     const int both = keys_of_lower<Vector>(block.visible, block.keys);
-    TileProduct p{.rows = both,
-                  .depth = block.depth,
-                  .a = rows,
-                  .a_stride = block.key_stride,
-                  .b = queries,
-                  .b_stride = attention_lanes<Vector>,
-                  .c = c,
-                  .c_stride = attention_lanes<Vector>};
-    multiply_tiles<Vector, 2, PlainLeft>(p);
+    TileProduct p{both, block.depth, rows, block.key_stride, queries, c, lanes};
+    multiply_tiles<Vector, 2, lanes, PlainLeft>(p);
     p.rows = block.keys - both;
     p.a += both * block.key_stride;
     p.b += Vector::width;
-    p.c += both * attention_lanes<Vector> + Vector::width;
-    multiply_tiles<Vector, 1, PlainLeft>(p);
+    p.c += both * lanes + Vector::width;
+    multiply_tiles<Vector, 1, lanes, PlainLeft>(p);
 }
 
-/// c = c factors + rowsᵀ · weights, over the keys in ascending order; no factors: 1.
+/// c = c factors + rowsᵀ · weights, over the keys in ascending order; no factors: 1; the first block: 0.
 template <class Vector>
 void add_weighted_keys(const AttentionBlock& block, const float* rows, const float* weights, const float* factors,
                        float* c) {
+    constexpr int lanes = attention_lanes<Vector>;
     const int both = keys_of_lower<Vector>(block.visible, block.keys);
-    TileProduct p{.rows = block.depth,
-                  .depth = both,
-                  .a = rows,
-                  .a_stride = block.key_stride,
-                  .b = weights,
-                  .b_stride = attention_lanes<Vector>,
-                  .c = c,
-                  .c_stride = attention_lanes<Vector>,
-                  .factors = factors,
-                  .add = true};
-    multiply_tiles<Vector, 2, TransposedLeft>(p);
+    TileProduct p{block.depth, both, rows, block.key_stride, weights, c, lanes};
+    p.add = !block.first;
+    p.factors = block.first ? nullptr : factors;
+    multiply_tiles<Vector, 2, lanes, TransposedLeft>(p);
     if (both == block.keys) return;
-    p.depth = block.keys - both;
-    p.a += both * block.key_stride;
-    p.b += both * attention_lanes<Vector> + Vector::width;
-    p.c += Vector::width;
-    p.factors = nullptr;
-    multiply_tiles<Vector, 1, TransposedLeft>(p);
+    p = {block.depth,
+         block.keys - both,
+         rows + both * block.key_stride,
+         block.key_stride,
+         weights + both * lanes + Vector::width,
+         c + Vector::width,
+         lanes};
+    p.add = true;
+    multiply_tiles<Vector, 1, lanes, TransposedLeft>(p);
 }
 
 /// c += weights · rows of the queries, columns a multiple of a vector's.
 template <class Vector>
 void add_weighted_queries(const AttentionBlock& block, const float* weights, const float* rows, float* c) {
+    constexpr int lanes = attention_lanes<Vector>;
+    const long columns = block.key_stride;
     const int both = keys_of_lower<Vector>(block.visible, block.keys);
-    const int columns = int(block.key_stride);
-    const auto multiply = [&](int first, int count, int first_lane, int column, auto vectors) {
-        multiply_tiles<Vector, vectors.count, PlainLeft>({.rows = count,
-                                                          .depth = attention_lanes<Vector> - first_lane,
-                                                          .a = weights + first * attention_lanes<Vector> + first_lane,
-                                                          .a_stride = attention_lanes<Vector>,
-                                                          .b = rows + first_lane * block.key_stride + column,
-                                                          .b_stride = block.key_stride,
-                                                          .c = c + first * block.key_stride + column,
-                                                          .c_stride = block.key_stride,
-                                                          .add = true});
+    const auto multiply = [&](int first, int count, int first_lane, long column, auto vectors) {
+        TileProduct p{count,
+                      lanes - first_lane,
+                      weights + first * lanes + first_lane,
+                      lanes,
+                      rows + first_lane * columns + column,
+                      c + first * columns + column,
+                      columns};
+        p.add = true;
+        multiply_tiles<Vector, vectors.count, 0, PlainLeft>(p);
     };
     const auto multiply_columns = [&](int first, int count, int first_lane) {
-        int column = 0;
-        for (; column + attention_lanes<Vector> <= columns; column += attention_lanes<Vector>)
-            multiply(first, count, first_lane, column, Vectors<2>{});
+        long column = 0;
+        for (; column + lanes <= columns; column += lanes) multiply(first, count, first_lane, column, Vectors<2>{});
         if (column < columns) multiply(first, count, first_lane, column, Vectors<1>{});
     };
     multiply_columns(0, both, 0);
@@ -125,7 +116,7 @@ void soften(const AttentionBlock& block, int first_lane, int keys, const Forward
     const Vector scale = Vector::all(block.scale);
     float* scores = state.scores + first_lane;
     const Vector lane = Vector::load(lane_numbers) + Vector::all(float(first_lane));
-    const Vector before = Vector::load(state.largest + first_lane);
+    const Vector before = block.first ? Vector::all(-__builtin_inff()) : Vector::load(state.largest + first_lane);
     const Vector largest = max(before, scale * mask_and_largest(scores, keys, block.visible, lane));
     Vector even = Vector::all(0), odd = Vector::all(0);
     const auto weigh = [&](int j) {
@@ -140,10 +131,14 @@ void soften(const AttentionBlock& block, int first_lane, int keys, const Forward
         odd = odd + weigh(j + 1);
     }
     if (j < keys) even = even + weigh(j);
-    const Vector factor = exp2(before - largest);
-    fma(Vector::load(state.sum + first_lane), factor, even + odd).store(state.sum + first_lane);
+    Vector total = even + odd;
+    if (!block.first) {
+        const Vector factor = exp2(before - largest);
+        total = fma(Vector::load(state.sum + first_lane), factor, total);
+        factor.store(state.factor + first_lane);
+    }
+    total.store(state.sum + first_lane);
     largest.store(state.largest + first_lane);
-    factor.store(state.factor + first_lane);
 }
 
 template <class Vector>
@@ -183,8 +178,38 @@ void attention_backward(const AttentionBlock& block, const BackwardState& state)
 }
 
 template <class Vector>
-constexpr AttentionKernels attention_kernels = {attention_lanes<Vector>,   Vector::width,
-                                                attention_forward<Vector>, attention_backward<Vector>,
-                                                pack_queries<Vector>,      unpack_queries<Vector>};
+void soften_block(const AttentionBlock& block, const ForwardState& state) {
+    for (int v = 0; v < attention_lanes<Vector>; v += Vector::width) soften<Vector>(block, v, block.keys, state);
+}
+
+template <class Vector>
+void score_gradients_of_block(const AttentionBlock& block, const BackwardState& state) {
+    for (int v = 0; v < attention_lanes<Vector>; v += Vector::width)
+        score_gradients<Vector>(block, v, block.keys, state);
+}
+
+template <class Vector>
+void scale_lanes(const float* factors, float* out, int rows) {
+    for (int v = 0; v < attention_lanes<Vector>; v += Vector::width) {
+        const Vector factor = Vector::load(factors + v);
+        for (int r = 0; r < rows; ++r) {
+            float* at = out + r * attention_lanes<Vector> + v;
+            (factor * Vector::load(at)).store(at);
+        }
+    }
+}
+
+template <class Vector>
+constexpr AttentionKernels attention_kernels = {attention_lanes<Vector>,
+                                                Vector::width,
+                                                attention_forward<Vector>,
+                                                attention_backward<Vector>,
+                                                soften_block<Vector>,
+                                                score_gradients_of_block<Vector>,
+                                                scale_lanes<Vector>,
+                                                transpose_rows<Vector>,
+                                                inner_products_of_rows<Vector>,
+                                                {{read_rows<Vector, float>, write_rows<Vector, float>},
+                                                 {read_rows<Vector, bfloat16>, write_rows<Vector, bfloat16>}}};
 
 }  // namespace expar
