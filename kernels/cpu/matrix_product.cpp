@@ -19,20 +19,6 @@ std::size_t near_cache_bytes() {
     return std::size_t(std::clamp<long>(bytes, 1L << 18, 1L << 21));
 }
 
-const PartedActivation& parted(const PartedActivationKernels& kernels, Activation kind) {
-    switch (kind) {
-        case Activation::swiglu:
-            return kernels.swiglu;
-        case Activation::gelu:
-            return kernels.gelu;
-        case Activation::gelu_tanh:
-            return kernels.gelu_tanh;
-        case Activation::relu:
-            return kernels.relu;
-    }
-    throw Error(concat("activation: unknown kind ", int(kind)));
-}
-
 // Rows apart by so many floats fall on few lines of the cache, and those of a tile drive each other out.
 constexpr bool crowds(long stride) {
     return stride % 512 == 0;
@@ -44,20 +30,25 @@ constexpr long apart(int columns) {
 class CpuProduct final : public MatrixProduct {
 public:
     explicit CpuProduct(CpuContext context)
-        : threads_(context.threads), kernels_(context.kernels), activation_(make_cpu_activation(context)) {}
+        : threads_(context.threads), kernels_(context.kernels), activation_(make_cpu_activation(context)) {
+        if (context.pairs) pairs_ = make_pair_product(context);
+    }
     using MatrixProduct::forward;
     using MatrixProduct::input_gradient;
     using MatrixProduct::weight_gradient;
 
     [[nodiscard]] std::unique_ptr<Weight> weight(ConstRows values, DType dtype) const override {
+        if (on_pairs(dtype)) return pairs_->weight(values, dtype);
         return std::make_unique<PackedWeight>(values, dtype);
     }
 
-    void forward(const RowGroups& x, Rows y, Write write, Stream&) const override {
+    void forward(const RowGroups& x, Rows y, Write write, Stream& stream) const override {
+        if (on_pairs(x)) return pairs_->forward(x, y, write, stream);
         multiply(x, Form::transposed, y.cols(), PlainResult{TargetRows(y), write == Write::add, kernels_.conversion});
     }
 
-    void input_gradient(const RowGroups& dy, Rows dx, Write write, Stream&) const override {
+    void input_gradient(const RowGroups& dy, Rows dx, Write write, Stream& stream) const override {
+        if (on_pairs(dy)) return pairs_->input_gradient(dy, dx, write, stream);
         multiply(dy, Form::plain, dx.cols(), PlainResult{TargetRows(dx), write == Write::add, kernels_.conversion});
     }
 
@@ -68,20 +59,24 @@ public:
             forward(x, inner, Write::assign, stream);
             return activation_->forward(activation, inner, activated, stream);
         }
+        if (on_pairs(x)) return pairs_->forward_activated(x, activation, inner, activated, stream);
         multiply(x, Form::transposed, activated.cols(),
                  ActivatedResult{parts, TargetRows(inner), TargetRows(activated),
                                  parted(kernels_.parted_activation, activation), kernels_.conversion});
     }
 
     void input_gradient_activated(const RowGroups& dy, Activation activation, Rows inner, Rows activated,
-                                  Stream&) const override {
+                                  Stream& stream) const override {
+        if (on_pairs(dy)) return pairs_->input_gradient_activated(dy, activation, inner, activated, stream);
         multiply(dy, Form::plain, activated.cols(),
                  ActivatedGradient{inner_columns(activation), TargetRows(inner), TargetRows(activated),
                                    parted(kernels_.parted_activation, activation), kernels_.conversion});
     }
 
     void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw, Write write,
-                         Stream&) const override {
+                         Stream& stream) const override {
+        if (on_pairs(dy.dtype()) || on_pairs(x.dtype()))
+            return pairs_->weight_gradient(dy, x, offsets, dw, write, stream);
         const SourceRows left(dy), right(x);
         const Area area = cut_gradient(long(dw.size()), dy.cols(), x.cols());
         const auto parts = [](int length, int part) { return (length + part - 1) / part; };
@@ -99,6 +94,11 @@ public:
     }
 
 private:
+    [[nodiscard]] bool on_pairs(DType dtype) const { return pairs_ && dtype == DType::bfloat16; }
+    [[nodiscard]] bool on_pairs(const RowGroups& groups) const {
+        return !groups.weights.empty() && on_pairs(groups.weights.front()->dtype());
+    }
+
     struct Area {
         int rows, columns;
     };
@@ -244,6 +244,7 @@ private:
     const Threads& threads_;
     const VectorKernels& kernels_;
     std::unique_ptr<ActivationOperations> activation_;
+    std::unique_ptr<MatrixProduct> pairs_;  // what multiplies bfloat16, where an instruction does
     int width_ = kernels_.product.panel_columns;
     std::size_t near_bytes_ = near_cache_bytes();
     int depth_of_gradient_ = near_bytes_ >= (1U << 20) ? 256 : 128;

@@ -33,4 +33,7 @@ struct CpuContext {
 [[nodiscard]] std::unique_ptr<LossOperations> make_cpu_loss(CpuContext context);
 [[nodiscard]] std::unique_ptr<UpdateOperations> make_cpu_update(CpuContext context);
 
+/// Products with weights of bfloat16, and of rows of it. Needs context.pairs; with a gate, activations of whole panels.
+[[nodiscard]] std::unique_ptr<MatrixProduct> make_pair_product(CpuContext context);
+
 }  // namespace expar

@@ -2,6 +2,8 @@
 
 #include <stdint.h>
 
+#include "vector_kernels.hpp"
+
 namespace expar {
 
 // Products of bfloat16 on instructions that multiply pairs: neighbours along the depth, which the right factor
@@ -53,8 +55,7 @@ struct PairKernels {
     void (*multiply)(const PairProduct& product);
     const PairPacking<float>& from_float32;
     const PairPacking<uint16_t>& from_bfloat16;
-    void (*round)(const float* in, uint16_t* out, long count);  ///< to the nearest, ties to even; NaN stays one
-    void (*widen)(const uint16_t* in, float* out, long count);
+    ConversionKernels conversion;
 };
 
 extern const PairKernels avx512_bf16_pair_kernels;

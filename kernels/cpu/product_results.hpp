@@ -46,6 +46,20 @@ struct Strip {
     [[nodiscard]] float* at(int part, int r) const { return memory + (long(part) * rows + r) * memory_stride; }
 };
 
+[[nodiscard]] inline const PartedActivation& parted(const PartedActivationKernels& kernels, Activation kind) {
+    switch (kind) {
+        case Activation::swiglu:
+            return kernels.swiglu;
+        case Activation::gelu:
+            return kernels.gelu;
+        case Activation::gelu_tanh:
+            return kernels.gelu_tanh;
+        case Activation::relu:
+            return kernels.relu;
+    }
+    throw Error(concat("activation: unknown kind ", int(kind)));
+}
+
 /// Where the sums of one part of a strip go.
 struct SumsPlace {
     float* data;

@@ -15,8 +15,8 @@ namespace expar::cli {
 /// What a rank computes with.
 struct ComputeOptions {
     int threads = 1;
-    std::string isa;    ///< name of an InstructionSet; empty: the fastest
-    std::string dtype;  ///< of rows, see row_dtype; empty: float32, or as a stored model was trained
+    std::string isa{};    ///< name of an InstructionSet; empty: the fastest
+    std::string dtype{};  ///< of rows, see row_dtype; empty: float32, or as a stored model was trained
 };
 
 constexpr const char* isa_help =

@@ -226,7 +226,7 @@ TEST_P(PairKernelsTest, RoundToTheNearestAndTiesToEven) {
             in.push_back(std::bit_cast<float>(high << 16 | low));
     for (const int count : {int(in.size()), 1, 15, 16, 17, 31, 33}) {
         Bits out(in.size(), untouched);
-        kernels().round(in.data(), out.data(), count);
+        kernels().conversion.round(in.data(), out.data(), count);
         for (std::size_t i = 0; i < in.size(); ++i) {
             if (int(i) >= count)
                 ASSERT_EQ(out[i], untouched);
@@ -245,9 +245,21 @@ TEST_P(PairKernelsTest, WidenEveryValue) {
     for (std::size_t i = 0; i < in.size(); ++i) in[i] = uint16_t(i);
     for (const int count : {int(in.size()), 1, 15, 16, 17, 33}) {
         Floats out(in.size(), -7);
-        kernels().widen(in.data(), out.data(), count);
+        kernels().conversion.widen(in.data(), out.data(), count);
         for (std::size_t i = 0; i < in.size(); ++i)
             ASSERT_EQ(std::bit_cast<uint32_t>(out[i]), int(i) < count ? uint32_t(i) << 16 : 0xc0e00000U);
+    }
+}
+
+TEST_P(PairKernelsTest, AddBeforeTheyRound) {
+    for (const int count : {1, 15, 16, 17, 100}) {
+        const Bits before = random_rows<uint16_t>(1, 100, 1);
+        const Floats in = random_rows<float>(1, 100, 2);
+        Bits out = before;
+        kernels().conversion.add_round(in.data(), out.data(), count);
+        for (int i = 0; i < 100; ++i)
+            ASSERT_EQ(out[std::size_t(i)], i < count ? rounded(widened(before[std::size_t(i)]) + in[std::size_t(i)])
+                                                     : before[std::size_t(i)]);
     }
 }
 

@@ -161,8 +161,12 @@ void multiply(const PairProduct& p) {
 
 }  // namespace
 
-constinit const PairKernels amx_pair_kernels = {
-    4 * block_rows,    begin,         end, multiply, pair_packing_of_float32, pair_packing_of_bfloat16,
-    round_to_bfloat16, widen_bfloat16};
+constinit const PairKernels amx_pair_kernels = {4 * block_rows,
+                                                begin,
+                                                end,
+                                                multiply,
+                                                pair_packing_of_float32,
+                                                pair_packing_of_bfloat16,
+                                                {widen_bfloat16, round_to_bfloat16, add_round_to_bfloat16}};
 
 }  // namespace expar

@@ -130,8 +130,12 @@ void nothing() {}
 
 }  // namespace
 
-constinit const PairKernels avx512_bf16_pair_kernels = {
-    6 * tile_rows,     nothing,       nothing, multiply, pair_packing_of_float32, pair_packing_of_bfloat16,
-    round_to_bfloat16, widen_bfloat16};
+constinit const PairKernels avx512_bf16_pair_kernels = {6 * tile_rows,
+                                                        nothing,
+                                                        nothing,
+                                                        multiply,
+                                                        pair_packing_of_float32,
+                                                        pair_packing_of_bfloat16,
+                                                        {widen_bfloat16, round_to_bfloat16, add_round_to_bfloat16}};
 
 }  // namespace expar

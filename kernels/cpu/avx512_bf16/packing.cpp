@@ -35,6 +35,10 @@ __m512i load(const float* in, int count) {
     return (__m512i)_mm512_cvtne2ps_pbh(high, low);
 }
 
+__m512 widened(const uint16_t* in, __mmask16 some) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, in)), 16));
+}
+
 // A part of the source: 32 rows and columns from (row, column), of which some may lie behind its end.
 template <class T>
 struct Part {
@@ -173,8 +177,15 @@ void round_to_bfloat16(const float* in, uint16_t* out, long count) {
 void widen_bfloat16(const uint16_t* in, float* out, long count) {
     for (long i = 0; i < count; i += 16) {
         const __mmask16 mask = first_of_16(count - i < 16 ? int(count - i) : 16);
-        const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, in + i));
-        _mm512_mask_storeu_ps(out + i, mask, _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16)));
+        _mm512_mask_storeu_ps(out + i, mask, widened(in + i, mask));
+    }
+}
+
+void add_round_to_bfloat16(const float* in, uint16_t* out, long count) {
+    for (long i = 0; i < count; i += 16) {
+        const __mmask16 mask = first_of_16(count - i < 16 ? int(count - i) : 16);
+        const __m512 sum = _mm512_add_ps(widened(out + i, mask), _mm512_maskz_loadu_ps(mask, in + i));
+        _mm256_mask_storeu_epi16(out + i, mask, (__m256i)_mm512_cvtneps_pbh(sum));
     }
 }
 
