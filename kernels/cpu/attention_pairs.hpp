@@ -24,7 +24,7 @@ inline bfloat16* take_pairs(Pieces& pieces, long count) {
 }
 
 inline PairSource<bfloat16> bits_of(FloatRows<const bfloat16*> rows) {
-    return {reinterpret_cast<const bfloat16*>(rows.data), rows.stride, rows.rows, rows.cols};
+    return {rows.data, rows.stride, rows.rows, rows.cols};
 }
 
 class PairAttentionForward : AttentionForward<bfloat16> {

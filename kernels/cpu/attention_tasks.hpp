@@ -62,6 +62,7 @@ void for_each_key_block(const AttentionTask& task, Work work) {
 
 /// What `block` sees of `range`: none when keys <= 0.
 inline void see(AttentionBlock& keys, const QueryBlock& block, AttentionRange range) {
+    keys.queries = block.queries.count;
     keys.first = range.first == 0;
     keys.visible = block.first_seen - range.first;
     keys.keys = std::min(range.count, keys.visible + block.queries.count);

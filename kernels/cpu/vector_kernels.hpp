@@ -101,8 +101,6 @@ struct SoftmaxKernels {
     float (*exponentials)(float scale, float shift, const float* in, float* out, long count);
     /// The sum alone
     float (*sum_of_exponentials)(float scale, float shift, const float* in, long count);
-    /// d_scores = probability (d_probability - mean) scale, in place of d_probability
-    void (*backward)(float scale, float mean, const float* probability, float* d_probability, long count);
 };
 
 template <class Element>
@@ -177,6 +175,7 @@ struct ProductKernels {
 struct AttentionBlock {
     int keys = 0;  ///< the last of them is seen by some lane
     int visible = 0;
+    int queries = 0;                         ///< lanes in use: with one vector of them the other may stay undefined
     bool first = false;                      ///< of the queries' blocks of keys: what they add to is undefined yet
     int depth = 0;                           ///< of a head
     float scale = 0;                         ///< log2 e / sqrt(depth)

@@ -93,8 +93,10 @@ TEST_P(CpuAttentionTest, GivesWhatTheReferenceGives) {
 // Scores of some hundreds are off by 1e-4, and so are exponentials of them; most of these are too small for a float.
 TEST_P(CpuAttentionTest, LargeScoresDoNotOverflow) {
     const Problem problem{{2, 1, 32}, {0, 150}, DType::float32, 100};
-    const State ours = run(*make_cpu(1), problem);
-    const State expected = run(*make_reference_device(), problem);
+    const auto cpu = make_cpu(1);
+    const auto reference = make_reference_device();
+    const State ours = run(*cpu, problem);
+    const State expected = run(*reference, problem);
     EXPECT_LT(relative_error(ours.out, expected.out), 1e-3);
     EXPECT_LT(relative_error(ours.lse, expected.lse), 2e-6);
     EXPECT_LT(relative_error(ours.d_q, expected.d_q), 1e-3);

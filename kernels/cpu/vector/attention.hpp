@@ -141,8 +141,22 @@ void soften(const AttentionBlock& block, int first_lane, int keys, const Forward
     largest.store(state.largest + first_lane);
 }
 
+// One vector of queries, as decoding has.
+template <class Vector>
+void attention_forward_narrow(const AttentionBlock& block, const ForwardState& state) {
+    constexpr int lanes = attention_lanes<Vector>;
+    multiply_tiles<Vector, 1, lanes, PlainLeft>(
+        {block.keys, block.depth, block.k, block.key_stride, state.q, state.scores, lanes});
+    soften<Vector>(block, 0, block.keys, state);
+    TileProduct p{block.depth, block.keys, block.v, block.key_stride, state.scores, state.out, lanes};
+    p.add = !block.first;
+    p.factors = block.first ? nullptr : state.factor;
+    multiply_tiles<Vector, 1, lanes, TransposedLeft>(p);
+}
+
 template <class Vector>
 void attention_forward(const AttentionBlock& block, const ForwardState& state) {
+    if (block.queries <= Vector::width) return attention_forward_narrow<Vector>(block, state);
     multiply_with_queries<Vector>(block, block.k, state.q, state.scores);
     soften<Vector>(block, 0, keys_of_lower<Vector>(block.visible, block.keys), state);
     soften<Vector>(block, Vector::width, block.keys, state);

@@ -38,17 +38,8 @@ float sum_of_exponentials_of(float scale, float shift, const float* in, long cou
 }
 
 template <class Vector>
-void softmax_backward(float scale, float mean, const float* probability, float* d_probability, long count) {
-    for_each_vector<Vector>(count, [=](long i, auto lanes) {
-        const Vector scaled = Vector::all(scale) * Vector::load(probability + i, lanes);
-        const Vector difference = Vector::load(d_probability + i, lanes) - Vector::all(mean);
-        (scaled * difference).store(d_probability + i, lanes);
-    });
-}
-
-template <class Vector>
-constexpr SoftmaxKernels softmax_kernels = {largest_of<Vector>, exponentials_of<Vector>, sum_of_exponentials_of<Vector>,
-                                            softmax_backward<Vector>};
+constexpr SoftmaxKernels softmax_kernels = {largest_of<Vector>, exponentials_of<Vector>,
+                                            sum_of_exponentials_of<Vector>};
 
 template <class Vector, class Element>
 void loss_gradient(float factor, float shift, const float* in, Element* out, long count) {
