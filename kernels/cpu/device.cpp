@@ -10,7 +10,8 @@ namespace {
 
 class CpuDevice final : public Device {
 public:
-    CpuDevice(int threads, const VectorKernels& kernels) : threads_(threads), context_{threads_, kernels} {}
+    CpuDevice(int threads, const VectorKernels& kernels, const PairKernels* pairs)
+        : threads_(threads), context_{threads_, kernels, pairs} {}
 
     [[nodiscard]] std::string_view name() const override { return "cpu"; }
     [[nodiscard]] MemoryKind memory() const override { return MemoryKind::host; }
@@ -51,14 +52,33 @@ private:
     std::unique_ptr<UpdateOperations> update_ = make_cpu_update(context_);
 };
 
+std::string list_of(const std::vector<InstructionSet>& sets) {
+    std::string names;
+    for (const InstructionSet set : sets) names += concat(names.empty() ? "" : ", ", name_of(set));
+    return names;
+}
+
 const VectorKernels& kernels_of(InstructionSet set) {
     switch (set) {
         case InstructionSet::avx2:
             return avx2_kernels;
         case InstructionSet::avx512:
+        case InstructionSet::avx512_bf16:
+        case InstructionSet::amx:
             return avx512_kernels;
     }
     throw Error(concat("cpu: unknown instruction set ", int(set)));
+}
+
+const PairKernels* pairs_of(InstructionSet set) {
+    switch (set) {
+        case InstructionSet::avx512_bf16:
+            return &avx512_bf16_pair_kernels;
+        case InstructionSet::amx:
+            return &amx_pair_kernels;
+        default:
+            return nullptr;
+    }
 }
 
 }  // namespace
@@ -73,8 +93,9 @@ std::unique_ptr<Device> make_cpu_device(int threads, InstructionSet set) {
     if (threads < 1) throw UserError(concat("threads: ", threads, ", expected at least 1"));
     const auto sets = instruction_sets();
     if (std::ranges::find(sets, set) == sets.end())
-        throw UserError(concat("the processor '", cpu_features().model, "' lacks ", name_of(set)));
-    return std::make_unique<CpuDevice>(threads, kernels_of(set));
+        throw UserError(concat("isa: the processor '", cpu_features().model, "' lacks ", name_of(set),
+                               ", expected one of ", list_of(sets)));
+    return std::make_unique<CpuDevice>(threads, kernels_of(set), pairs_of(set));
 }
 
 }  // namespace expar

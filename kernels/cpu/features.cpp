@@ -1,8 +1,11 @@
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstring>
 
+#include "expar/base/names.hpp"
 #include "expar/compute/cpu_device.hpp"
 
 namespace expar {
@@ -18,6 +21,13 @@ Registers cpuid(unsigned leaf, unsigned subleaf = 0) {
     return r;
 }
 
+constexpr std::array<Named<InstructionSet>, 4> known_sets = {{
+    {"avx2", InstructionSet::avx2},
+    {"avx512", InstructionSet::avx512},
+    {"avx512_bf16", InstructionSet::avx512_bf16},
+    {"amx", InstructionSet::amx},
+}};
+
 bool bit(unsigned word, int at) {
     return (word >> at & 1) != 0;
 }
@@ -29,6 +39,12 @@ unsigned saved_states() {
     unsigned low = 0, high = 0;
     asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return low;
+}
+
+// Linux lets a process use tile registers once it has asked; then all of its threads may. Asking twice does no harm.
+bool tiles_are_granted() {
+    constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return syscall(SYS_arch_prctl, request, tile_data) == 0;
 }
 
 std::string model_name() {
@@ -58,23 +74,24 @@ CpuFeatures cpu_features() {
                vl = bit(extended.ebx, 31);
     features.avx512 = features.avx2 && (saved & zmm) == zmm && foundation && dq && bw && vl;
     features.avx512_bf16 = features.avx512 && bit(more.eax, 5);
-    features.amx_bf16 = (saved & tiles) == tiles && bit(extended.edx, 22) && bit(extended.edx, 24);
+    features.amx_bf16 =
+        (saved & tiles) == tiles && bit(extended.edx, 22) && bit(extended.edx, 24) && tiles_are_granted();
     return features;
 }
 
 std::string_view name_of(InstructionSet set) {
-    switch (set) {
-        case InstructionSet::avx2:
-            return "AVX2";
-        case InstructionSet::avx512:
-            return "AVX-512";
-    }
-    return "?";
+    return known_sets[std::size_t(set)].name;
+}
+
+InstructionSet instruction_set_named(std::string_view name) {
+    return entry_named(known_sets, "instruction set", name).value;
 }
 
 std::vector<InstructionSet> instruction_sets() {
     const CpuFeatures features = cpu_features();
     std::vector<InstructionSet> sets;
+    if (features.avx512_bf16 && features.amx_bf16) sets.push_back(InstructionSet::amx);
+    if (features.avx512_bf16) sets.push_back(InstructionSet::avx512_bf16);
     if (features.avx512) sets.push_back(InstructionSet::avx512);
     if (features.avx2) sets.push_back(InstructionSet::avx2);
     return sets;

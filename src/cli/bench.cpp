@@ -1,8 +1,5 @@
 #include "bench.hpp"
 
-#include <algorithm>
-#include <chrono>
-#include <cmath>
 #include <utility>
 
 #include "expar/base/error.hpp"
@@ -51,26 +48,9 @@ BenchFolder::~BenchFolder() {
     if (owner_) fs::remove_all(path_, ignored);
 }
 
-Spread spread_of(std::vector<double> values) {
-    std::ranges::sort(values);
-    const std::size_t half = values.size() / 2;
-    const double median = values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-    return {values.front(), median, values.back()};
-}
-
-Interval median_within(std::vector<double> values) {
-    std::ranges::sort(values);
-    // How many of n lie below the median is binomial: n/2, and a deviation of sqrt(n)/2.
-    const auto count = double(values.size());
-    const auto below = std::size_t(std::max(0.0, std::floor(count / 2 - 0.98 * std::sqrt(count))));
-    return {values[below], values[values.size() - 1 - below]};
-}
-
 double slowest_seconds(const Communicator& world, const std::function<void()>& work) {
     world.barrier({"benchmark"});
-    const auto begin = std::chrono::steady_clock::now();
-    work();
-    double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    double seconds = seconds_of(work);
     world.max(std::span(&seconds, 1), {"benchmark"});
     return seconds;
 }
@@ -79,8 +59,10 @@ Runner add_bench(CLI::App& command) {
     command.require_subcommand(1);
     auto& checkpoint = *command.add_subcommand("checkpoint", "time saving a checkpoint beside dd of as many bytes");
     auto& record = *command.add_subcommand("record", "time steps with and without the record of a run");
+    auto& kernels = *command.add_subcommand("kernels", "time every kernel of a step beside what the machine allows");
     const std::pair<CLI::App*, Runner> runners[] = {{&checkpoint, add_bench_checkpoint(checkpoint)},
-                                                    {&record, add_bench_record(record)}};
+                                                    {&record, add_bench_record(record)},
+                                                    {&kernels, add_bench_kernels(kernels)}};
     return [runners = std::vector(std::begin(runners), std::end(runners))](const Communicator& world) {
         for (const auto& [chosen, run] : runners)
             if (chosen->parsed()) return run(world);

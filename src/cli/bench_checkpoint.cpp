@@ -11,11 +11,11 @@
 #include <sstream>
 
 #include "bench.hpp"
+#include "compute_device.hpp"
 #include "config_file.hpp"
 #include "expar/base/error.hpp"
 #include "expar/base/random.hpp"
 #include "expar/comm/verdict.hpp"
-#include "expar/compute/cpu_device.hpp"
 #include "expar/store/digest.hpp"
 #include "expar/store/partial_file.hpp"
 #include "model_files.hpp"
@@ -119,7 +119,7 @@ Measured measure(Trainer& trainer, const RunConfig& config, const fs::path& fold
             if (i >= 0) measured.dd.push_back(dd);
         });
     }
-    const auto device = make_cpu_device(config.train.threads);
+    const auto device = make_compute_device({config.train.threads, config.train.isa}, world);
     TrainOptions others = config.train;
     ++others.seed;
     Trainer again(config.model, others, *device, world);
@@ -169,7 +169,7 @@ Runner add_bench_checkpoint(CLI::App& command) {
     return [flags](const Communicator& world) {
         const RunConfig config = flags->read(world);
         const BenchFolder folder(config.run.out, world);
-        const auto device = make_cpu_device(config.train.threads);
+        const auto device = make_compute_device({config.train.threads, config.train.isa}, world);
         Trainer trainer(config.model, config.train, *device, world);
         const Measured measured = measure(trainer, config, folder.path(), flags->iterations, world);
         judge_on_root(world, [&] { report(measured, world.size(), flags->json); });

@@ -3,9 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "bench.hpp"
+#include "compute_device.hpp"
 #include "expar/base/random.hpp"
 #include "expar/comm/verdict.hpp"
-#include "expar/compute/cpu_device.hpp"
 #include "expar/store/partial_file.hpp"
 #include "expar/train/corpus.hpp"
 #include "run_record.hpp"
@@ -119,7 +119,7 @@ Runner add_bench_record(CLI::App& command) {
         config.train.steps = config.train.schedule_steps = 1 << 20;  // far off: no last step, no decay
         const BenchFolder folder(config.run.out, world);
         config.run.log_every = config.train.steps;
-        const auto device = make_cpu_device(config.train.threads);
+        const auto device = make_compute_device({config.train.threads, config.train.isa}, world);
         Trainer trainer(config.model, config.train, *device, world);
         const Measured measured = measure(trainer, config, RunFolder{folder.path()}, flags->iterations, world);
         judge_on_root(world, [&] { report(measured, world.size(), flags->json); });

@@ -86,15 +86,12 @@ std::string yes(bool has, const char* without) {
     return has ? "yes" : concat("no; ", without);
 }
 
-std::string instruction_sets(const CpuFeatures& cpu) {
-    std::string sets;
-    if (cpu.avx2) sets += " AVX2";
-    if (cpu.avx512) sets += " AVX-512";
-    if (cpu.avx512_bf16) sets += " AVX512-BF16";
-    if (cpu.amx_bf16) sets += " AMX-BF16";
-    if (sets.empty()) return "neither AVX2 nor newer: the fast kernels do not run here";
-    if (!cpu.avx512) sets += "; no AVX-512: kernels are the 8-wide ones";
-    return sets.substr(1);
+std::string usable_sets() {
+    const auto sets = instruction_sets();
+    if (sets.empty()) return "none: without AVX2 the fast kernels do not run here";
+    std::string text;
+    for (const InstructionSet set : sets) text += concat(text.empty() ? "" : ", ", name_of(set));
+    return concat(text, "; used: ", name_of(sets.front()), sets.size() > 1 ? ", unless --isa names another" : "");
 }
 
 void print(const std::string& what, const std::string& value) {
@@ -108,7 +105,7 @@ void print_machine() {
     print("thread level", thread_level());
     print("shared memory", shared_memory());
     print("CPU", cpu.model);
-    print("instruction sets", instruction_sets(cpu));
+    print("instruction sets", usable_sets());
     print("bfloat16 hardware",
           yes(cpu.avx512_bf16 || cpu.amx_bf16, "training is in float32 here in any case, so nothing is lost today"));
     const int nodes = numa_nodes();

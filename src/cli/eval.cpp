@@ -22,7 +22,7 @@ struct EvalOptions {
     std::vector<std::string> text;
     int sequence = 256;
     int batch = 8;
-    int threads = 1;
+    ComputeOptions compute;
     std::string json;
     std::string logits;
 };
@@ -96,13 +96,12 @@ void report(const EvalOptions& options, const LoadedModel& model, const std::vec
 int run_eval(const EvalOptions& options, const Communicator& world) {
     if (options.sequence < 2) throw UserError(concat("--sequence: ", options.sequence, ", expected at least 2"));
     if (options.batch < 1) throw UserError(concat("--batch: ", options.batch, ", expected at least 1"));
-    if (options.threads < 1) throw UserError(concat("--threads: ", options.threads, ", expected at least 1"));
     judge_on_root(world, [&] {
         for (const auto& path : {options.json, options.logits})
             if (!path.empty()) expect_writable(path);
     });
     const Corpus corpus = load_corpus(options.text, Split::validation, 2, world);
-    const LoadedModel model = load_model(options.run, options.threads, world);
+    const LoadedModel model = load_model(options.run, options.compute, world);
     EvaluationPlan plan{options.sequence, options.batch};
     LogitsFile logits(options.logits, world);
     if (!options.logits.empty())
@@ -124,7 +123,7 @@ Runner add_eval(CLI::App& command) {
     command.add_option("--sequence", options->sequence, "bytes of a window; its first is not predicted")
         ->capture_default_str();
     command.add_option("--batch", options->batch, "windows at a time, over all ranks")->capture_default_str();
-    command.add_option("--threads", options->threads, "threads of a rank")->capture_default_str();
+    add_compute_flags(command, options->compute);
     command.add_option("--json", options->json, "write the result there")->type_name("FILE");
     command.add_option("--logits", options->logits, "write every byte read and its logits there (HDF5)")
         ->type_name("FILE");

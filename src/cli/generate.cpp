@@ -13,7 +13,7 @@ struct GenerateArguments {
     std::string run;
     std::string prompt = "\n";
     int bytes = 256;
-    int threads = 1;
+    ComputeOptions compute;
     GenerateOptions options;
 };
 
@@ -22,8 +22,7 @@ int run_generate(const GenerateArguments& arguments, const Communicator& world) 
     options.tokens = arguments.bytes;
     options.validate();
     if (arguments.prompt.empty()) throw UserError("--prompt: is empty, expected at least one byte");
-    if (arguments.threads < 1) throw UserError(concat("--threads: ", arguments.threads, ", expected at least 1"));
-    const LoadedModel model = load_model(arguments.run, arguments.threads, world);
+    const LoadedModel model = load_model(arguments.run, arguments.compute, world);
     if (options.context == 0) options.context = model.config.train.sequence;  // what it was trained to look back on
     std::vector<int> prompt;
     for (const char byte : arguments.prompt) prompt.push_back(static_cast<unsigned char>(byte));
@@ -57,7 +56,7 @@ Runner add_generate(CLI::App& command) {
         .add_option("--context", arguments->options.context,
                     "bytes that the model looks back on; 0: as long as the sequences it was trained on")
         ->capture_default_str();
-    command.add_option("--threads", arguments->threads, "threads of a rank")->capture_default_str();
+    add_compute_flags(command, arguments->compute);
     return [arguments](const Communicator& world) { return run_generate(*arguments, world); };
 }
 

@@ -2,7 +2,6 @@
 
 #include "config_file.hpp"
 #include "expar/comm/verdict.hpp"
-#include "expar/compute/cpu_device.hpp"
 #include "run_folder.hpp"
 
 namespace expar::cli {
@@ -20,7 +19,7 @@ std::vector<StoredBlock> blocks_of(Trainer& trainer) {
     return blocks;
 }
 
-LoadedModel load_model(const std::filesystem::path& run, int threads, const Communicator& world) {
+LoadedModel load_model(const std::filesystem::path& run, const ComputeOptions& compute, const Communicator& world) {
     LoadedModel model;
     std::string path;
     judge_on_root(world, [&] { path = find_checkpoint(run).string(); });
@@ -32,8 +31,10 @@ LoadedModel load_model(const std::filesystem::path& run, int threads, const Comm
     options.ep = 0;             // whatever layout it was trained in
     options.optimizer = "sgd";  // which keeps no moments
     options.placement = "linear";
-    options.threads = threads;
-    model.device = make_cpu_device(threads);
+    options.threads = compute.threads;
+    options.isa = compute.isa;
+    if (!compute.dtype.empty()) options.dtype = compute.dtype;
+    model.device = make_compute_device(compute, world);
     model.trainer = std::make_unique<Trainer>(model.config.model, options, *model.device, world);
     reader.load(blocks_of(*model.trainer));
     model.step = reader.header().step;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "compute_device.hpp"
 #include "expar/store/checkpoint.hpp"
 #include "expar/train/trainer.hpp"
 #include "fields.hpp"
@@ -24,6 +25,7 @@ struct LoadedModel {
 
 /// From a run's folder or a checkpoint file, at any number of ranks, which form one EP group. Collective; throws
 /// UserError on every rank. `world` must outlive the result.
-[[nodiscard]] LoadedModel load_model(const std::filesystem::path& run, int threads, const Communicator& world);
+[[nodiscard]] LoadedModel load_model(const std::filesystem::path& run, const ComputeOptions& compute,
+                                     const Communicator& world);
 
 }  // namespace expar::cli

@@ -9,7 +9,6 @@
 
 #include "config_file.hpp"
 #include "expar/comm/verdict.hpp"
-#include "expar/compute/cpu_device.hpp"
 #include "expar/store/checkpoint_folder.hpp"
 #include "expar/store/partial_file.hpp"
 #include "memory_need.hpp"
@@ -74,7 +73,8 @@ TrainingRun::TrainingRun(RunConfig config, const ResumePoint* from, const Commun
       corpus_(load_text(config_, from, world)),
       text_hash_(corpus_.hash()),
       held_out_(held_out_of(config_.run, world)),
-      device_(make_cpu_device(config_.train.threads)) {
+      isa_(choose_instruction_set(config_.train.isa, world)),
+      device_(make_cpu_device(config_.train.threads, isa_)) {
     if (from) expect_same_text(from->checkpoint.header());
     judge_on_root(world_, [&] {  // before anything is made or changed
         if (!config_.run.prometheus.empty()) expect_writable(config_.run.prometheus);
@@ -149,6 +149,8 @@ void TrainingRun::announce(const ResumePoint* from) const {
     std::cout << "model   " << with_commas(parameters.total) << " parameters, " << with_commas(parameters.active)
               << " of them active for a token\n"
               << "layout  ranks " << world_.size() << ", nodes " << nodes << ", " << layout.describe() << "\n"
+              << "compute " << describe_compute(row_dtype(options.dtype), isa_) << ", " << options.threads
+              << " threads a rank\n"
               << "memory  about " << mebibytes(memory.total_bytes())
               << " a rank: " << mebibytes(memory.parameters_bytes) << " parameters, gradients and moments, "
               << mebibytes(memory.activations_bytes) << " activations\n"
@@ -247,6 +249,10 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
     summary["ranks"] = world_.size();
     summary["ep"] = trainer_->layout().ep();
     summary["dp"] = trainer_->layout().dp();
+    summary["threads"] = config_.train.threads;
+    summary["isa"] = name_of(isa_);
+    summary["dtype"] = config_.train.dtype;
+    summary["compute"] = describe_compute(row_dtype(config_.train.dtype), isa_);
     summary["stopped_by"] = stopped_by_.empty() ? Json() : Json(stopped_by_);
     summary["validation"] = Json::array();
     for (const auto& domain : validation)

@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "compute_device.hpp"
 #include "evaluation.hpp"
 #include "expar/comm/rank_status.hpp"
 #include "expar/comm/topology.hpp"
@@ -49,6 +50,7 @@ private:
     std::uint64_t text_hash_;
     std::optional<Corpus> held_out_;
     RunFolder folder_;
+    InstructionSet isa_;
     std::unique_ptr<Device> device_;
     std::optional<Trainer> trainer_;
     std::optional<RunRecord> record_;

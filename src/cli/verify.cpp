@@ -6,9 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "compute_device.hpp"
 #include "expar/comm/verdict.hpp"
-#include "expar/compute/cpu_device.hpp"
 #include "expar/store/partial_file.hpp"
+#include "expar/train/train_options.hpp"
 #include "expar/verify/golden_check.hpp"
 #include "subcommands.hpp"
 
@@ -18,12 +19,12 @@ namespace {
 struct VerifyCommand {
     std::string json;
     std::vector<std::string> golden;
-    int threads = 1;
+    ComputeOptions compute;
 };
 
 VerifyReport check_golden(const VerifyCommand& command, const Communicator& world) {
     VerifyReport all;
-    const auto cpu = make_cpu_device(command.threads);
+    const auto cpu = make_compute_device(command.compute, world);
     const auto reference = make_reference_device();
     for (const std::string& file : command.golden) {
         const GoldenBlock golden = read_golden(file, world);
@@ -42,12 +43,14 @@ VerifyReport check_golden(const VerifyCommand& command, const Communicator& worl
 }
 
 VerifyReport check_training(const VerifyCommand& command, const Communicator& world) {
-    const auto device = make_cpu_device(command.threads);
-    return verify_training(*device, world, [](const std::string& what) { std::cerr << "verify: " << what << "\n"; });
+    const auto device = make_compute_device(command.compute, world);
+    const std::string dtype = command.compute.dtype.empty() ? "float32" : command.compute.dtype;
+    judge_everywhere(world, [&] { static_cast<void>(row_dtype(dtype)); });
+    return verify_training(*device, dtype, world,
+                           [](const std::string& what) { std::cerr << "verify: " << what << "\n"; });
 }
 
 int run_verify(const VerifyCommand& command, const Communicator& world) {
-    if (command.threads < 1) throw UserError(concat("--threads: ", command.threads, ", expected at least 1"));
     if (!command.json.empty()) judge_on_root(world, [&] { expect_writable(command.json); });
     const VerifyReport report = command.golden.empty() ? check_training(command, world) : check_golden(command, world);
     if (world.rank() == 0) {
@@ -70,7 +73,7 @@ Runner add_verify(CLI::App& command) {
                     "compare the MoE layer with these files of scripts/reference/make_golden.py instead")
         ->type_name("FILE...")
         ->expected(1, -1);
-    command.add_option("--threads", options->threads, "threads of a rank")->capture_default_str();
+    add_compute_flags(command, options->compute);
     return [options](const Communicator& world) { return run_verify(*options, world); };
 }
 

@@ -79,17 +79,17 @@ void AttentionLayer::project(std::span<const int> positions, ConstRows x, Attent
     Stream& stream = device_.stream();
 
     state.normed = Matrix(device_, x.dtype(), rows, x.cols());
-    state.inverse_rms = Matrix(device_, x.dtype(), rows, 1);
+    state.inverse_rms = Matrix(device_, wide(x.dtype()), rows, 1);
     norm.forward(x, block_.value(attention_norm), options_.norm_epsilon, state.normed, state.inverse_rms, stream);
     state.projected = Matrix(device_, x.dtype(), rows, queries + 2 * keys);
-    device_.product().forward(state.normed, block_.value(query, projections), state.projected, stream);
+    device_.product().forward(state.normed, block_.weight(query, projections, x.dtype()), state.projected, stream);
 
     const Rows raw = state.projected.view().columns(0, queries + keys);
     if (qk_norm_ == QkNorm::none) return turn(positions, raw, +1);
     const bool by_head = qk_norm_ == QkNorm::head;
     state.turned = Matrix(device_, x.dtype(), rows, queries + keys);
-    state.q_inverse_rms = Matrix(device_, x.dtype(), rows, by_head ? shape_.heads : 1);
-    state.k_inverse_rms = Matrix(device_, x.dtype(), rows, by_head ? shape_.kv_heads : 1);
+    state.q_inverse_rms = Matrix(device_, wide(x.dtype()), rows, by_head ? shape_.heads : 1);
+    state.k_inverse_rms = Matrix(device_, wide(x.dtype()), rows, by_head ? shape_.kv_heads : 1);
     norm.forward(raw.columns(0, queries), block_.value(query_norm), options_.norm_epsilon,
                  state.turned.view().columns(0, queries), state.q_inverse_rms, stream);
     norm.forward(raw.columns(queries, keys), block_.value(key_norm), options_.norm_epsilon,
@@ -108,7 +108,7 @@ AttentionOperations::Saved AttentionLayer::saved(const AttentionState& state) co
 }
 
 void AttentionLayer::add_output(ConstRows x, ConstRows out, Rows y) const {
-    device_.product().forward(out, block_.value(output), y, device_.stream());
+    device_.product().forward(out, block_.weight(output, 1, out.dtype()), y, device_.stream());
     device_.rows().add(x, y, device_.stream());
 }
 
@@ -116,7 +116,7 @@ AttentionState AttentionLayer::forward(const MicroBatch& batch, ConstRows x, Row
     AttentionState state;
     project(batch.positions, x, state);
     state.out = Matrix(device_, x.dtype(), x.rows(), query_columns());
-    state.log_sum_exp = Matrix(device_, x.dtype(), x.rows(), shape_.heads);
+    state.log_sum_exp = Matrix(device_, wide(x.dtype()), x.rows(), shape_.heads);
     device_.attention().forward(shape_, {batch.offsets, batch.offsets}, saved(state).in, state.out, state.log_sum_exp,
                                 device_.stream());
     add_output(x, state.out, y);
@@ -129,7 +129,7 @@ void AttentionLayer::extend(std::span<const int> positions, ConstRows x, KvCache
     AttentionState state;
     project(positions, x, state);
     state.out = Matrix(device_, x.dtype(), rows, query_columns());
-    state.log_sum_exp = Matrix(device_, x.dtype(), rows, shape_.heads);
+    state.log_sum_exp = Matrix(device_, wide(x.dtype()), rows, shape_.heads);
     const auto [q, k, v] = saved(state).in;
     copy_rows(device_, k, cache.keys(layer_).slice(cache.length(), rows));
     copy_rows(device_, v, cache.values(layer_).slice(cache.length(), rows));
@@ -174,12 +174,12 @@ void AttentionLayer::backward(const MicroBatch& batch, ConstRows x, const Attent
     const auto& product = device_.product();
     Stream& stream = device_.stream();
     Matrix d_out(device_, x.dtype(), x.rows(), query_columns());
-    product.input_gradient(d_y, block_.value(output), d_out, stream);
+    product.input_gradient(d_y, block_.weight(output, 1, d_y.dtype()), d_out, stream);
     product.weight_gradient(d_y, state.out, block_.gradient(output), stream);
 
     const Matrix d_projected = project_backward(batch, state, d_out);
     Matrix d_normed(device_, x.dtype(), x.rows(), x.cols());
-    product.input_gradient(d_projected, block_.value(query, projections), d_normed, stream);
+    product.input_gradient(d_projected, block_.weight(query, projections, d_y.dtype()), d_normed, stream);
     product.weight_gradient(d_projected, state.normed, block_.gradient(query, projections), stream);
 
     copy_rows(device_, d_y, d_x);

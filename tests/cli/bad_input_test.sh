@@ -51,6 +51,8 @@ refuses "learning_rate" "${train[@]}" --learning-rate -1
 refuses "vocabulary" "${train[@]}" --vocabulary 100
 refuses "memory: a rank needs about" "${train[@]}" --batch 100000000
 refuses "layers \* experts" "${train[@]}" --layers 1000000000
+refuses "unknown instruction set 'sse'; known: avx2, avx512, avx512_bf16, amx" "${train[@]}" --isa sse
+refuses "unknown instruction set 'sse'" verify --isa sse
 refuses "exchange" "${train[@]}" --exchange pigeon
 refuses "timeout: 1e+10" "${train[@]}" --timeout 1e10
 refuses "batch \* (sequence + 1): " "${train[@]}" --batch 200000000

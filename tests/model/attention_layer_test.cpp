@@ -20,7 +20,7 @@ class AttentionLayerTest : public testing::TestWithParam<std::tuple<std::string,
 protected:
     AttentionLayerTest() : options(with_parameters()), block(*device, DType::float64, spec()) {
         block.initialize(1);
-        scatter_values(block.flat_value(), 2);
+        scatter_values(block.change_flat(), 2);
     }
     static ModelOptions with_parameters() {
         ModelOptions options = small_options();
@@ -55,7 +55,7 @@ TEST_P(AttentionLayerTest, GradientsMatchFiniteDifferences) {
 
     EXPECT_LT(gradient_error(x, d_x, objective), 1e-9);
     for (int tensor = 0; tensor + 1 < int(block.spec().tensors.size()); ++tensor)
-        EXPECT_LT(gradient_error(block.value(tensor), block.gradient(tensor), objective), 1e-9)
+        EXPECT_LT(gradient_error(block.change(tensor), block.gradient(tensor), objective), 1e-9)
             << block.spec().tensors[tensor].name;
 }
 

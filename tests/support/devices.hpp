@@ -40,7 +40,7 @@ inline std::vector<std::pair<InstructionSet, int>> sets_and_threads() {
 
 /// The last argument of INSTANTIATE_TEST_SUITE_P.
 inline std::string instruction_set_name(const testing::TestParamInfo<InstructionSet>& info) {
-    return info.param == InstructionSet::avx2 ? "avx2" : "avx512";
+    return std::string(name_of(info.param));
 }
 
 }  // namespace expar

@@ -29,7 +29,7 @@ protected:
             *device, DType::float64, BlockSpec{Role::router, 0, -1, {{"layers.0.router.weight", 2, 3}}}));
         for (const auto& block : made)
             for (int i = 0; i < block->flat_value().cols(); ++i)
-                block->flat_value().row<double>(0)[i] = value(i % count);
+                block->change_flat().row<double>(0)[i] = value(i % count);
         return made;
     }
     static double value(int i) { return 0.5 - 0.2 * i; }
@@ -119,7 +119,7 @@ TEST_F(OptimizerTest, AgreesWithThePlainReference) {
             PlainWeights found;
             for (const auto& block : blocks)
                 for (int i = 0; i < int(block->spec().tensors.size()); ++i) {
-                    const Rows flat = gradients ? block->flat_gradient() : block->flat_value();
+                    const ConstRows flat = gradients ? ConstRows(block->flat_gradient()) : block->flat_value();
                     const auto row = flat.columns(int(block->offset(i)), count).row<double>(0);
                     found[block->spec().tensors[i].name] = {row.begin(), row.end()};
                 }

@@ -9,7 +9,7 @@
 
 namespace expar {
 
-/// What the processor of this machine can do, of what kernels/cpu has code for.
+/// What the processor of this machine can do, and the operating system lets it, of what kernels/cpu has code for.
 struct CpuFeatures {
     std::string model;  ///< as the processor names itself
     bool avx2 = false;
@@ -19,16 +19,19 @@ struct CpuFeatures {
 };
 [[nodiscard]] CpuFeatures cpu_features();
 
-/// What kernels/cpu is compiled for.
-enum class InstructionSet { avx2, avx512 };
-[[nodiscard]] std::string_view name_of(InstructionSet set);
+/// What kernels/cpu has code for, each with all that is before it. The last two differ from avx512 in products of
+/// bfloat16 alone.
+enum class InstructionSet { avx2, avx512, avx512_bf16, amx };
+[[nodiscard]] std::string_view name_of(InstructionSet set);  ///< "avx512_bf16"
+/// Throws UserError that lists the known names.
+[[nodiscard]] InstructionSet instruction_set_named(std::string_view name);
 /// Those that this processor has, the fastest first.
 [[nodiscard]] std::vector<InstructionSet> instruction_sets();
 
 /// The kernels of kernels/cpu, float32 alone, on `threads` threads, for the fastest instruction set of this processor.
 /// Throws UserError on a processor without AVX2.
 [[nodiscard]] std::unique_ptr<Device> make_cpu_device(int threads);
-/// For one that is named; rows may differ in their last bits from those of another.
+/// For a given one; rows may differ in their last bits from those of another.
 [[nodiscard]] std::unique_ptr<Device> make_cpu_device(int threads, InstructionSet set);
 
 }  // namespace expar
