@@ -25,7 +25,7 @@ from contestants import Case, Expar  # noqa: E402
 SHAPES = ((1, 1, "float32"), (1, 2, "float32"), (2, 1, "float32"), (1, 1, "bf16"), (2, 1, "bf16"))
 STEPS = {"small": 10, "large": 4}
 CLOSE = 1.15      # slower than the fastest of the trial by at most this factor goes on to the rounds
-CONTENDERS = 2    # that go on, at most
+CONTENDERS = 3    # that go on, at most
 
 
 @dataclasses.dataclass(frozen=True)
