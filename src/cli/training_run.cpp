@@ -149,7 +149,8 @@ void TrainingRun::announce(const ResumePoint* from) const {
     std::cout << "model   " << with_commas(parameters.total) << " parameters, " << with_commas(parameters.active)
               << " of them active for a token\n"
               << "layout  ranks " << world_.size() << ", nodes " << nodes << ", " << layout.describe() << "\n"
-              << "compute " << name_of(isa_) << ", " << options.threads << " threads a rank\n"
+              << "compute " << describe_compute(row_dtype(options.dtype), isa_) << ", " << options.threads
+              << " threads a rank\n"
               << "memory  about " << mebibytes(memory.total_bytes())
               << " a rank: " << mebibytes(memory.parameters_bytes) << " parameters, gradients and moments, "
               << mebibytes(memory.activations_bytes) << " activations\n"
@@ -250,6 +251,8 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
     summary["dp"] = trainer_->layout().dp();
     summary["threads"] = config_.train.threads;
     summary["isa"] = name_of(isa_);
+    summary["dtype"] = config_.train.dtype;
+    summary["compute"] = describe_compute(row_dtype(config_.train.dtype), isa_);
     summary["stopped_by"] = stopped_by_.empty() ? Json() : Json(stopped_by_);
     summary["validation"] = Json::array();
     for (const auto& domain : validation)

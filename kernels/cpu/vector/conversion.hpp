@@ -6,20 +6,19 @@
 namespace expar {
 
 template <class Vector>
-void widen_row(const uint16_t* in, float* out, long count) {
-    for_each_vector<Vector>(count, [=](long i, auto lanes) { Vector::widen(in + i, lanes).store(out + i, lanes); });
+void widen_row(const bfloat16* in, float* out, long count) {
+    for_each_vector<Vector>(count, [=](long i, auto lanes) { Vector::load(in + i, lanes).store(out + i, lanes); });
 }
 
 template <class Vector>
-void round_row(const float* in, uint16_t* out, long count) {
-    for_each_vector<Vector>(count,
-                            [=](long i, auto lanes) { Vector::load(in + i, lanes).store_rounded(out + i, lanes); });
+void round_row(const float* in, bfloat16* out, long count) {
+    for_each_vector<Vector>(count, [=](long i, auto lanes) { Vector::load(in + i, lanes).store(out + i, lanes); });
 }
 
 template <class Vector>
-void add_round_row(const float* in, uint16_t* out, long count) {
+void add_round_row(const float* in, bfloat16* out, long count) {
     for_each_vector<Vector>(count, [=](long i, auto lanes) {
-        (Vector::widen(out + i, lanes) + Vector::load(in + i, lanes)).store_rounded(out + i, lanes);
+        (Vector::load(out + i, lanes) + Vector::load(in + i, lanes)).store(out + i, lanes);
     });
 }
 
