@@ -155,10 +155,10 @@ std::vector<KernelCase> row_cases(DType rows) {
     std::vector<KernelCase> all;
     const auto add = [&](const std::vector<KernelCase>& some) { all.insert(all.end(), some.begin(), some.end()); };
     add(norm_cases(rows));
-    add(swiglu_cases(rows));
     add(moving_cases(rows));
     all.push_back(scatter_case(rows, 256));
     if (rows != DType::float32) return all;
+    add(swiglu_cases(rows));  // on other rows it is a part of products alone
     add(loss_cases(tokens, 256));
     add(loss_cases(256, 32000));
     return all;

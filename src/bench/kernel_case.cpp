@@ -5,7 +5,6 @@
 #include <iterator>
 #include <limits>
 #include <type_traits>
-#include <utility>
 
 #include "expar/base/random.hpp"
 
@@ -26,21 +25,6 @@ void add_weights(const KernelCase& kernel, Device& device, Operands& operands) {
     }
 }
 
-// with_real, and bfloat16 as it is stored.
-template <class Work>
-void with_stored(DType dtype, Work&& work) {
-    if (dtype == DType::bfloat16) return work(bfloat16{});
-    with_real(dtype, std::forward<Work>(work));
-}
-
-template <class T>
-double number(T stored) {
-    if constexpr (std::is_same_v<T, bfloat16>)
-        return to_float(stored);
-    else
-        return double(stored);
-}
-
 template <class T>
 T stored_as(double number) {
     if constexpr (std::is_same_v<T, bfloat16>)
@@ -51,8 +35,9 @@ T stored_as(double number) {
 
 std::vector<double> numbers(ConstRows rows, int row) {
     std::vector<double> result;
-    with_stored(rows.dtype(),
-                [&]<class T>(T) { std::ranges::transform(rows.row<T>(row), std::back_inserter(result), number<T>); });
+    with_element(rows.dtype(), [&]<class T>(T) {
+        std::ranges::transform(rows.row<T>(row), std::back_inserter(result), [](T value) { return double(value); });
+    });
     return result;
 }
 
@@ -79,7 +64,7 @@ MemoryTraffic compulsory_traffic(std::span<const Operand> operands) {
 void fill(Rows rows, double scale, std::uint64_t seed, bool positive) {
     constexpr std::size_t period = 8191;
     const RandomField field(seed, Purpose::test);
-    with_stored(rows.dtype(), [&]<class T>(T) {
+    with_element(rows.dtype(), [&]<class T>(T) {
         std::vector<T> some(period);
         for (std::size_t i = 0; i < period; ++i) {
             const double number = scale * field.normal(i);

@@ -7,7 +7,7 @@
 namespace expar {
 
 std::vector<DType> kernel_dtypes() {
-    return {DType::float32};
+    return {DType::float32, DType::bfloat16};
 }
 
 std::vector<KernelCase> kernel_cases(DType rows) {

@@ -49,8 +49,8 @@ void add_one(std::byte* to, std::size_t bytes) {
 }  // namespace
 
 std::size_t cold_bytes() {
-    constexpr long least = 64L << 20, most = 512L << 20;
-    return std::size_t(std::clamp(sysconf(_SC_LEVEL3_CACHE_SIZE), least, most));
+    constexpr long least = 128L << 20, most = 1L << 30;
+    return std::size_t(std::clamp(2 * sysconf(_SC_LEVEL3_CACHE_SIZE), least, most));
 }
 
 void MemoryProbe::Free::operator()(std::byte* memory) const {

@@ -9,8 +9,9 @@
 
 namespace expar {
 
-/// How much has to be touched before what was touched first is cold: the last-level cache, as the system states it,
-/// between 64 and 512 MiB. On a virtual machine that is the cache of the whole socket, which others use as well.
+/// How much is touched before what was touched first is used again: twice the last-level cache that the system states,
+/// between 128 MiB and 1 GiB. On a virtual machine that is the cache of a whole socket. Twice, because a part of what
+/// went once through a cache is still there.
 [[nodiscard]] std::size_t cold_bytes();
 
 /// Loops that move memory and do nothing else, going round a ring of cold_bytes() piece by piece.
