@@ -27,6 +27,9 @@ constexpr long apart(int columns) {
     return (columns + 15) / 16 * 16 + 16;
 }
 
+// Rows of a strip that is finished while it is near: whole tiles of either instruction set.
+constexpr int most_strip_rows = 126;
+
 class CpuProduct final : public MatrixProduct {
 public:
     explicit CpuProduct(CpuContext context)
@@ -132,36 +135,71 @@ private:
         threads_.for_each_task(tasks.count(), [&](long i, Scratch& scratch) {
             const GridTask task = tasks.at(i);
             const int first = in.offsets[task.group] + task.first_row;
-            const std::size_t strip_floats = std::size_t(result.parts) * task.rows * width_;
+            const int strip_rows = result.direct() ? task.rows : std::min(task.rows, most_strip_rows);
+            const int panels = result.direct() ? 1 : strip_panels;
+            const std::size_t strip_floats = std::size_t(result.parts) * strip_rows * panels * width_;
             float* memory = scratch.floats(strip_floats + (copied ? std::size_t(task.rows) * apart(rows.cols()) : 0));
             const LeftRows left = copied ? copy(rows, first, task.rows, memory + strip_floats)
                                          : LeftRows{rows.floats(first, 0), rows.stride()};
             const auto& weight = static_cast<const PackedWeight&>(*in.weights[task.group]);
-            const int end = task.first_panel + task.panels;
-            for (int p = task.first_panel; p < end; ++p) {
-                const Strip strip{first, task.rows, p * width_, std::min(width_, columns - p * width_), memory, width_};
-                for (int part = 0; part < result.parts; ++part)
-                    multiply_strip(left, weight.panel(form, p + part * (columns / width_), kernels_.product),
-                                   rows.cols(), strip, result.place(strip, part), p + 1 < end);
-                result.finish(strip);
-            }
+            const Right right{weight, form, rows.cols(), columns, task.first_panel + task.panels};
+            for (int p = task.first_panel; p < right.end; p += panels)
+                for (int row = 0; row < task.rows; row += strip_rows) {
+                    const int strip_end = std::min(right.end, p + panels) * width_;
+                    const Strip strip{.row = first + row,
+                                      .rows = std::min(strip_rows, task.rows - row),
+                                      .column = p * width_,
+                                      .columns = std::min(columns, strip_end) - p * width_,
+                                      .memory = memory,
+                                      .memory_stride = long(panels) * width_};
+                    multiply_strip({left.data + row * left.stride, left.stride}, right, strip, result);
+                }
         });
     }
 
-    // A strip's rows times one panel, followed in memory by one that comes soon.
-    void multiply_strip(LeftRows left, const float* panel, int depth, const Strip& strip, SumsPlace to,
-                        bool followed) const {
+    // A task's right factor.
+    struct Right {
+        const PackedWeight& weight;
+        Form form;
+        int depth, columns;
+        int end;  ///< of the task's panels
+    };
+
+    template <class Result>
+    void multiply_strip(LeftRows left, const Right& right, const Strip& strip, const Result& result) const {
+        for (int column = 0; column < strip.columns; column += width_) {
+            const int p = (strip.column + column) / width_;
+            const int count = std::min(width_, strip.columns - column);
+            result.bring_near(strip, column, count);
+            for (int part = 0; part < result.parts; ++part) {
+                SumsPlace to = result.place(strip, part);
+                to.data += column;
+                const float* panel =
+                    right.weight.panel(right.form, p + part * (right.columns / width_), kernels_.product);
+                multiply_panel(left, {panel, right.depth, p + 1 < right.end}, {strip.rows, count}, to);
+            }
+        }
+        result.finish(strip);
+    }
+
+    struct Panel {
+        const float* data;
+        int depth;
+        bool followed;  ///< in memory by one that comes soon
+    };
+
+    void multiply_panel(LeftRows left, Panel panel, Area area, SumsPlace to) const {
         constexpr int depth_at_once = 1024;
-        for (int first = 0; first == 0 || first < depth; first += depth_at_once) {
-            const int part = std::min(depth_at_once, depth - first), rest = depth - first - part;
-            const int ahead = rest > 0 ? rest : followed ? depth : 0;
-            kernels_.product.multiply({.rows = strip.rows,
-                                       .columns = strip.columns,
+        for (int first = 0; first == 0 || first < panel.depth; first += depth_at_once) {
+            const int part = std::min(depth_at_once, panel.depth - first), rest = panel.depth - first - part;
+            const int ahead = rest > 0 ? rest : panel.followed ? panel.depth : 0;
+            kernels_.product.multiply({.rows = area.rows,
+                                       .columns = area.columns,
                                        .depth = part,
                                        .a = left.data + first,
                                        .a_stride = left.stride,
                                        .a_transposed = false,
-                                       .b = panel + std::ptrdiff_t(first) * width_,
+                                       .b = panel.data + std::ptrdiff_t(first) * width_,
                                        .c = to.data,
                                        .c_stride = to.stride,
                                        .add = to.add || first > 0,
@@ -198,35 +236,44 @@ private:
         for (int n = 0; in.first == in.end && write == Write::assign && n < dw.rows; ++n)
             std::fill_n(dw.row(n), dw.cols, 0.0F);
         const int longest = std::min(depth_of_gradient_, in.end - in.first);
-        const std::size_t left_floats = std::size_t(longest) * product.left_columns *
-                                        std::size_t((dw.rows + product.tile_rows - 1) / product.tile_rows);
-        const std::size_t panel_floats = std::size_t(longest) * width_;
-        const std::size_t wide_floats = std::size_t(longest) * apart(std::max(dw.rows, dw.cols));
+        const std::size_t left_floats =
+            (longest + 1) * std::size_t(product.left_columns) * ((dw.rows + product.tile_rows - 1) / product.tile_rows);
+        const std::size_t right_floats = panel_apart(longest) * ((dw.cols + width_ - 1) / width_);
+        const std::size_t wide_floats = longest * std::size_t(apart(std::max(dw.rows, dw.cols)));
         const bool widened = in.dy.narrow() || in.x.narrow();
-        float* left = scratch.floats(left_floats + panel_floats + (widened ? wide_floats : 0));
-        float* panel = left + left_floats;
-        float* wide = panel + panel_floats;
+        float* left = scratch.floats(left_floats + right_floats + (widened ? wide_floats : 0));
+        float* right = left + left_floats;
+        float* wide = right + right_floats;
         for (int first = in.first; first < in.end; first += depth_of_gradient_) {
             const int depth = std::min(depth_of_gradient_, in.end - first);
             const LeftRows dy = floats_of(in.dy, {first, depth}, {in.left_column, dw.rows}, wide);
             product.pack_left(dy.data, dy.stride, depth, dw.rows, left);
-            const LeftRows x = floats_of(in.x, {first, depth}, {in.right_column, dw.cols}, wide);
-            for (int column = 0; column < dw.cols; column += width_) {
-                const int columns = std::min(width_, dw.cols - column);
-                product.pack(x.data + column, x.stride, depth, columns, panel);
+            pack_right(floats_of(in.x, {first, depth}, {in.right_column, dw.cols}, wide), {depth, dw.cols}, right);
+            for (int column = 0; column < dw.cols; column += width_)
                 product.multiply({.rows = dw.rows,
-                                  .columns = columns,
+                                  .columns = std::min(width_, dw.cols - column),
                                   .depth = depth,
                                   .a = left,
                                   .a_stride = 0,
                                   .a_transposed = true,
                                   .a_tiled = true,
-                                  .b = panel,
+                                  .b = right + column / width_ * panel_apart(depth),
                                   .c = dw.data + column,
                                   .c_stride = dw.stride,
                                   .add = write == Write::add || first > in.first});
-            }
         }
+    }
+
+    [[nodiscard]] std::ptrdiff_t panel_apart(int depth) const { return std::ptrdiff_t(depth) * width_ + 16; }
+
+    // Some rows of all panels after the other, so that rows are read in long runs.
+    void pack_right(LeftRows in, Area area, float* to) const {
+        constexpr int rows_at_once = 8;
+        for (int row = 0; row < area.rows; row += rows_at_once)
+            for (int column = 0; column < area.columns; column += width_)
+                kernels_.product.pack(in.data + row * in.stride + column, in.stride,
+                                      std::min(rows_at_once, area.rows - row), std::min(width_, area.columns - column),
+                                      to + column / width_ * panel_apart(area.rows) + std::ptrdiff_t(row) * width_);
     }
 
     struct Range {

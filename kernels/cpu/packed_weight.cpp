@@ -46,7 +46,7 @@ void PackedWeight::pack_panel(Form form, int p, const VectorKernels& kernels, Sc
         product.pack_transposed(from.row(first), from.stride, width, from.cols, to);
     if (dtype() == DType::float32) return;
     const long count = panel_floats(form, product);
-    auto* rounded = reinterpret_cast<std::uint16_t*>(scratch.floats(std::size_t(count) / 2 + 1));
+    auto* rounded = reinterpret_cast<bfloat16*>(scratch.floats(std::size_t(count) / 2 + 1));
     kernels.conversion.round(to, rounded, count);
     kernels.conversion.widen(rounded, to, count);
 }

@@ -6,7 +6,7 @@
 
 namespace expar {
 
-// What a product's sums become. A task sums a strip of some rows and one panel of columns, in parts (SwiGLU: gates and
+// What a product's sums become. A task sums a strip of some rows and panels of columns, in parts (SwiGLU: gates and
 // values), straight in the result where that is float32, else in memory beside; finish() turns it into the result
 // while it is near.
 
@@ -23,7 +23,11 @@ public:
     [[nodiscard]] int cols() const { return rows_.cols(); }
     [[nodiscard]] long stride() const { return rows_.stride(); }
     [[nodiscard]] auto* floats(long row, long column) const { return at<float>(row, column); }
-    [[nodiscard]] auto* bits(long row, long column) const { return at<std::uint16_t>(row, column); }
+    [[nodiscard]] const char* bytes(long row, long column) const {
+        return narrow() ? reinterpret_cast<const char*>(bits(row, column))
+                        : reinterpret_cast<const char*>(floats(row, column));
+    }
+    [[nodiscard]] auto* bits(long row, long column) const { return at<bfloat16>(row, column); }
 
 private:
     template <class Element>
@@ -67,7 +71,8 @@ struct SumsPlace {
     bool add;
 };
 
-inline constexpr int most_strip_columns = 64;
+inline constexpr int strip_panels = 4;  ///< so that rows are finished in runs of some lines of the cache
+inline constexpr int most_strip_columns = 32 * strip_panels;
 
 /// y (+)= the sums.
 struct PlainResult {
@@ -76,6 +81,9 @@ struct PlainResult {
     bool add;
     const ConversionKernels& conversion;
 
+    /// Whether nothing is left to finish.
+    [[nodiscard]] bool direct() const { return !y.narrow(); }
+    void bring_near(const Strip&, int, int) const {}
     [[nodiscard]] SumsPlace place(const Strip& strip, int) const {
         if (y.narrow()) return {strip.memory, strip.memory_stride, false};
         return {y.floats(strip.row, strip.column), y.stride(), add};
@@ -94,6 +102,8 @@ struct ActivatedResult {
     PartedActivation activation;
     const ConversionKernels& conversion;
 
+    [[nodiscard]] bool direct() const { return false; }
+    void bring_near(const Strip&, int, int) const {}
     [[nodiscard]] SumsPlace place(const Strip& strip, int part) const {
         if (inner.narrow()) return {strip.at(part, 0), strip.memory_stride, false};
         return {inner.floats(strip.row, column(strip, part)), inner.stride(), false};
@@ -110,7 +120,7 @@ struct ActivatedResult {
                 continue;
             }
             for (int part = 0; part < parts; ++part) {
-                std::uint16_t* to = inner.bits(row, column(strip, part));
+                bfloat16* to = inner.bits(row, column(strip, part));
                 conversion.round(strip.at(part, r), to, strip.columns);
                 conversion.widen(to, strip.at(part, r), strip.columns);
             }
@@ -132,6 +142,15 @@ struct ActivatedGradient {
     PartedActivation activation;
     const ConversionKernels& conversion;
 
+    [[nodiscard]] bool direct() const { return false; }
+    /// What finish() reads of some of the strip's columns.
+    void bring_near(const Strip& strip, int first, int count) const {
+        const int bytes = count * int(inner.narrow() ? sizeof(bfloat16) : sizeof(float));
+        for (int part = 0; part < inner_parts; ++part)
+            for (int r = 0; r < strip.rows; ++r)
+                for (int at = 0; at < bytes; at += 64)
+                    __builtin_prefetch(inner.bytes(strip.row + r, column(strip, part) + first) + at, 1, 2);
+    }
     [[nodiscard]] SumsPlace place(const Strip& strip, int) const { return {strip.memory, strip.memory_stride, false}; }
     void finish(const Strip& strip) const {
         for (int r = 0; r < strip.rows; ++r) inner.narrow() ? finish_bits(strip, r) : finish_floats(strip, r);

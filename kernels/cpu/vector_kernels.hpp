@@ -1,7 +1,5 @@
 #pragma once
 
-#include <stdint.h>
-
 #include "expar/base/bfloat16.hpp"
 
 namespace expar {
@@ -69,11 +67,11 @@ struct PartedActivationKernels {
     PartedActivation swiglu, gelu, gelu_tanh, relu;
 };
 
-/// Between float32 and the bits of bfloat16, rounded to the nearest, ties to even; NaN stays one.
+/// Between float32 and bfloat16, rounded to the nearest, ties to even; NaN stays one.
 struct ConversionKernels {
-    void (*widen)(const uint16_t* in, float* out, long count);
-    void (*round)(const float* in, uint16_t* out, long count);
-    void (*add_round)(const float* in, uint16_t* out, long count);  ///< out = round(out + in)
+    void (*widen)(const bfloat16* in, float* out, long count);
+    void (*round)(const float* in, bfloat16* out, long count);
+    void (*add_round)(const float* in, bfloat16* out, long count);  ///< out = round(out + in)
 };
 
 /// a weight dy - b x
@@ -170,7 +168,7 @@ struct ProductKernels {
     void (*pack_transposed)(const float* in, long stride, int rows, int depth, float* out);
     /// out[d][c] = in[d][c] of `depth` rows and `columns` <= panel_columns, zeros up to panel_columns
     void (*pack)(const float* in, long stride, int depth, int columns, float* out);
-    /// The left factor inᵀ of `in` [depth, rows], for a product of as many rows: tiles of [depth, left_columns].
+    /// The left factor inᵀ of `in` [depth, rows], for a product of as many rows: tiles of [depth + 1, left_columns].
     void (*pack_left)(const float* in, long stride, int depth, int rows, float* out);
     int left_columns;
 };

@@ -117,13 +117,12 @@ std::vector<KernelCase> moving_cases(DType dtype) {
         device.rows().gather(ConstRows(m[0]), index, m[1], device.stream());
     };
 
-    const Operand weights{Access::read, DType::float32, choices, 1},
-        d_weights{Access::written, DType::float32, choices, 1};
-    KernelCase backward = kernel_case("weighted_sum_backward", concat(choices, " of ", shape_of(tokens, hidden)), dtype,
-                                      {few, many, weights, many_out, d_weights});
-    backward.traffic.read += 4.0 * choices;
-    backward.flops = 3.0 * choices * hidden;
-    backward.run = [index](Device& device, Operands& m) {
+    const Operand weights{Access::read, DType::float32, choices, 1};
+    KernelCase back = kernel_case("weighted_sum_backward", concat(choices, " of ", shape_of(tokens, hidden)), dtype,
+                                  {few, many, weights, many_out, {Access::written, DType::float32, choices, 1}});
+    back.traffic.read += 4.0 * choices;
+    back.flops = 3.0 * choices * hidden;
+    back.run = [index](Device& device, Operands& m) {
         device.rows().weighted_sum_backward(ConstRows(m[0]), index, {m[1], m[2]}, m[3], m[4], device.stream());
     };
 
@@ -134,7 +133,7 @@ std::vector<KernelCase> moving_cases(DType dtype) {
     sum.run = [rows = random_permutation(choices)](Device& device, Operands& m) {
         device.rows().weighted_sum(ConstRows(m[0]), rows, m[1], m[2], device.stream());
     };
-    return {gather, sum, backward};
+    return {gather, back, sum};
 }
 
 // The gradient of an embedding: rows of the step onto float32 masters.

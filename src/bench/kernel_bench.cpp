@@ -13,6 +13,15 @@ std::string line_of(const KernelCase& kernel) {
     return concat(kernel.kernel, " ", kernel.shape, " ", name_of(kernel.dtype));
 }
 
+std::string kernel_names() {
+    std::vector<std::string> names;
+    for (const KernelCase& kernel : kernel_cases(DType::float32))
+        if (std::ranges::find(names, kernel.kernel) == names.end()) names.push_back(kernel.kernel);
+    std::string all;
+    for (const std::string& name : names) all += concat(all.empty() ? "" : ", ", name);
+    return all;
+}
+
 // As many copies of the operands as it takes for the first to be cold again after the last.
 std::vector<Operands> cold_copies(const KernelCase& kernel, Device& device) {
     constexpr std::size_t most = 4096;
@@ -140,18 +149,18 @@ private:
 
 }  // namespace
 
-std::vector<KernelRow> bench_kernels(const KernelBenchOptions& options, const DensePeer* peer,
-                                     const std::function<void(const KernelRow&)>& done) {
+std::vector<KernelCase> chosen_kernels(const std::string& filter) {
     std::vector<KernelCase> kernels;
-    std::string known;
     for (const DType dtype : kernel_dtypes())
-        for (KernelCase& kernel : kernel_cases(dtype)) {
-            if (!known.ends_with(kernel.kernel)) known += concat(known.empty() ? "" : ", ", kernel.kernel);
-            if (line_of(kernel).find(options.filter) != std::string::npos) kernels.push_back(std::move(kernel));
-        }
+        for (KernelCase& kernel : kernel_cases(dtype))
+            if (line_of(kernel).find(filter) != std::string::npos) kernels.push_back(std::move(kernel));
     if (kernels.empty())
-        throw UserError(concat("--filter: nothing has '", options.filter, "' within; kernels: ", known));
+        throw UserError(concat("--filter: nothing has '", filter, "' within; kernels: ", kernel_names()));
+    return kernels;
+}
 
+std::vector<KernelRow> bench_kernels(std::span<const KernelCase> kernels, const KernelBenchOptions& options,
+                                     const DensePeer* peer, const std::function<void(const KernelRow&)>& done) {
     Bench bench(options, peer);
     std::vector<KernelRow> rows;
     for (const KernelCase& kernel : kernels)

@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "bench.hpp"
+#include "compute_device.hpp"
 #include "dense_peer.hpp"
 #include "expar/bench/kernel_bench.hpp"
 #include "expar/bench/probe.hpp"
@@ -13,7 +14,7 @@ namespace {
 
 struct KernelsCommand {
     KernelBenchOptions options;
-    std::string isa, json;
+    std::string isa, json, filter;
 };
 
 void judge(const KernelsCommand& command, const Communicator& world) {
@@ -29,16 +30,15 @@ void judge(const KernelsCommand& command, const Communicator& world) {
 int run_kernels(const KernelsCommand& command, const Communicator& world) {
     judge(command, world);
     KernelBenchOptions options = command.options;
-    options.sets = instruction_sets();
-    if (options.sets.empty()) throw UserError("bench kernels: this processor lacks AVX2 and FMA");
-    if (command.isa.empty()) options.sets.resize(1);
-    if (!command.isa.empty() && command.isa != "all") options.sets = {instruction_set_named(command.isa)};
+    const auto kernels = chosen_kernels(command.filter);
+    options.sets = command.isa == "all" ? instruction_sets() : std::vector{choose_instruction_set(command.isa, world)};
 
     const auto peer = make_dense_peer(options.threads, options.sets.front());
     std::cout << cpu_features().model << ", " << options.threads << " threads; " << dense_peer_built_with()
               << "; cold: " << (cold_bytes() >> 20) << " MiB are touched before operands are used again\n\n";
     print_heading(std::cout);
-    const auto rows = bench_kernels(options, peer.get(), [](const KernelRow& row) { print_row(row, std::cout); });
+    const auto rows =
+        bench_kernels(kernels, options, peer.get(), [](const KernelRow& row) { print_row(row, std::cout); });
     if (!command.json.empty()) replace_file(command.json, to_json(rows, peer.get()));
     if (!std::ranges::all_of(rows, &KernelRow::passed)) return EXIT_FAILURE;
     constexpr int bound_violated = 3;
@@ -51,10 +51,10 @@ Runner add_bench_kernels(CLI::App& command) {
     auto asked = std::make_shared<KernelsCommand>();
     KernelBenchOptions& options = asked->options;
     command.add_option("--json", asked->json, "write the rows there")->type_name("FILE");
-    command.add_option("--isa", asked->isa, "instruction set, or all; none: the fastest of this processor");
+    command.add_option("--isa", asked->isa, concat(isa_help, "; all: every one of this processor"))->type_name("NAME");
     command.add_option("--threads", options.threads, "threads of every kernel")->capture_default_str();
     command.add_option("--seconds", options.seconds, "for each row at most")->capture_default_str();
-    command.add_option("--filter", options.filter, "only rows whose kernel, shape and type have this within");
+    command.add_option("--filter", asked->filter, "only rows whose kernel, shape and type have this within");
     return [asked](const Communicator& world) { return run_kernels(*asked, world); };
 }
 

@@ -173,7 +173,7 @@ double silu_slope(double x) {
 // SwiGLU of two products there, and back through the second map of an expert. Small weights keep values in bounds.
 TEST_P(PairProductTest, CarryAnActivationInTheirResults) {
     const auto device = make_cpu(2);
-    for (const int width : {32, 96})
+    for (const int width : {5, 32, 96, 130})
         for (const auto& offsets : std::vector<std::vector<int>>{{0, 0}, {0, 1, 40}, {0, 150}}) {
             const Shape up{offsets, 64, 2 * width}, down{offsets, width, 48};
             Weights up_weights(*device, up), down_weights(*device, down);

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <iosfwd>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -43,14 +44,15 @@ struct KernelBenchOptions {
     std::vector<InstructionSet> sets;
     int threads = 1;
     double seconds = 2;  ///< for each row at most
-    std::string filter;  ///< only rows whose kernel, shape and type have this within
 };
 
-/// Measures every kernel that the filter leaves, cold: copies of its operands are used in turn, together as large as
-/// cold_bytes(). Calls `done` after each. Throws UserError when the filter leaves none.
-///
-/// The peer is measured with rows of the first instruction set alone.
-[[nodiscard]] std::vector<KernelRow> bench_kernels(const KernelBenchOptions& options, const DensePeer* peer,
+/// Those of kernel_cases() whose kernel, shape and type have `filter` within. Throws UserError when none has.
+[[nodiscard]] std::vector<KernelCase> chosen_kernels(const std::string& filter);
+
+/// Measures them on every instruction set, cold: copies of the operands are used in turn, together as large as
+/// cold_bytes(). Calls `done` after each. The peer is measured beside the first instruction set alone.
+[[nodiscard]] std::vector<KernelRow> bench_kernels(std::span<const KernelCase> kernels,
+                                                   const KernelBenchOptions& options, const DensePeer* peer,
                                                    const std::function<void(const KernelRow&)>& done);
 
 // The table, and the same as JSON.

@@ -5,33 +5,24 @@
 
 namespace expar {
 
-[[gnu::always_inline]] inline const bfloat16* elements_of(const uint16_t* bits) {
-    return reinterpret_cast<const bfloat16*>(bits);
-}
-[[gnu::always_inline]] inline bfloat16* elements_of(uint16_t* bits) {
-    return reinterpret_cast<bfloat16*>(bits);
+template <class Vector>
+void widen_row(const bfloat16* in, float* out, long count) {
+    for_each_vector<Vector>(count, [=](long i, auto lanes) { Vector::load(in + i, lanes).store(out + i, lanes); });
 }
 
 template <class Vector>
-void widen_bits(const uint16_t* in, float* out, long count) {
-    for_each_vector<Vector>(
-        count, [=](long i, auto lanes) { Vector::load(elements_of(in) + i, lanes).store(out + i, lanes); });
+void round_row(const float* in, bfloat16* out, long count) {
+    for_each_vector<Vector>(count, [=](long i, auto lanes) { Vector::load(in + i, lanes).store(out + i, lanes); });
 }
 
 template <class Vector>
-void round_bits(const float* in, uint16_t* out, long count) {
-    for_each_vector<Vector>(
-        count, [=](long i, auto lanes) { Vector::load(in + i, lanes).store(elements_of(out) + i, lanes); });
-}
-
-template <class Vector>
-void add_round_bits(const float* in, uint16_t* out, long count) {
+void add_round_row(const float* in, bfloat16* out, long count) {
     for_each_vector<Vector>(count, [=](long i, auto lanes) {
-        (Vector::load(elements_of(out) + i, lanes) + Vector::load(in + i, lanes)).store(elements_of(out) + i, lanes);
+        (Vector::load(out + i, lanes) + Vector::load(in + i, lanes)).store(out + i, lanes);
     });
 }
 
 template <class Vector>
-constexpr ConversionKernels conversion_kernels = {widen_bits<Vector>, round_bits<Vector>, add_round_bits<Vector>};
+constexpr ConversionKernels conversion_kernels = {widen_row<Vector>, round_row<Vector>, add_round_row<Vector>};
 
 }  // namespace expar

@@ -152,6 +152,13 @@ struct TilesOf {
     [[gnu::always_inline]] int first(int tile) const { return int(long(rows) * tile / count); }
 };
 
+/// Floats from one packed tile of the left factor to the next: apart from a power of two, or tiles written side by side
+/// would drive each other out of the cache.
+template <class Vector>
+[[gnu::always_inline]] inline long left_tile_floats(int depth) {
+    return (depth + 1L) * Vector::width;
+}
+
 template <class Vector>
 void multiply_panel(const PanelProduct& p) {
     constexpr int lines_of_step = depth_step * panel_columns<Vector> / 16;
@@ -170,7 +177,7 @@ void multiply_panel(const PanelProduct& p) {
         }
         if (p.a_tiled)
             choose_tile<Vector, Vector::tile_rows, TransposedFactors>(
-                end - first, p, {p.a + long(tile) * p.depth * Vector::width, Vector::width}, c, ahead);
+                end - first, p, {p.a + tile * left_tile_floats<Vector>(p.depth), Vector::width}, c, ahead);
         else if (p.a_transposed)
             choose_tile<Vector, Vector::tile_rows, TransposedFactors>(end - first, p, {p.a + first, p.a_stride}, c,
                                                                       ahead);
@@ -213,6 +220,7 @@ template <class Vector>
 void pack_panel(const float* in, long stride, int depth, int columns, float* out) {
     for (int d = 0; d < depth; ++d) {
         float* row = out + long(d) * panel_columns<Vector>;
+        for (int c = 0; c < panel_columns<Vector>; c += 16) __builtin_prefetch(in + (d + 8) * stride + c);
         if (columns < panel_columns<Vector>)
             for (int v = 0; v < Vector::tile_vectors; ++v) Vector::all(0).store(row + v * Vector::width);
         for_each_vector<Vector>(
@@ -227,7 +235,9 @@ void pack_left_tiles(const float* in, long stride, int depth, int rows, float* o
         for (int tile = 0; tile < tiles.count; ++tile) {
             const int first = tiles.first(tile);
             const FirstLanes lanes{tiles.first(tile + 1) - first};
-            Vector::load(in + d * stride + first, lanes).store(out + (long(tile) * depth + d) * Vector::width);
+            __builtin_prefetch(in + (d + 6) * stride + first);
+            Vector::load(in + d * stride + first, lanes)
+                .store(out + tile * left_tile_floats<Vector>(depth) + long(d) * Vector::width);
         }
 }
 
