@@ -53,6 +53,8 @@ refuses "memory: a rank needs about" "${train[@]}" --batch 100000000
 refuses "layers \* experts" "${train[@]}" --layers 1000000000
 refuses "unknown instruction set 'sse'; known: avx2, avx512, avx512_bf16, amx" "${train[@]}" --isa sse
 refuses "unknown instruction set 'sse'" verify --isa sse
+refuses "unknown dtype 'fp16'; known: float32, bf16" "${train[@]}" --dtype fp16
+refuses "unknown dtype 'fp16'" verify --dtype fp16
 refuses "exchange" "${train[@]}" --exchange pigeon
 refuses "timeout: 1e+10" "${train[@]}" --timeout 1e10
 refuses "batch \* (sequence + 1): " "${train[@]}" --batch 200000000

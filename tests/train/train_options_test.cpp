@@ -31,6 +31,7 @@ TEST(TrainOptions, NamesFieldValueAndWhatWasExpected) {
     EXPECT_EQ(refusal([](auto& o) { o.optimizer = std::string("adam"); }),
               "unknown optimizer 'adam'; known: adamw, sgd");
     EXPECT_EQ(refusal([](auto& o) { o.exchange = std::string("x"); }), "unknown exchange 'x'; known: native, spread");
+    EXPECT_EQ(refusal([](auto& o) { o.dtype = std::string("fp16"); }), "unknown dtype 'fp16'; known: float32, bf16");
     EXPECT_EQ(refusal([](auto& o) { o.learning_rate = INFINITY; }), "learning_rate: inf, expected a finite number");
     EXPECT_EQ(refusal([](auto& o) { o.timeout = 1e10; }),
               "timeout: 1e+10, expected more than 0 and at most 1e9 seconds");
@@ -40,6 +41,12 @@ TEST(TrainOptions, NamesFieldValueAndWhatWasExpected) {
          {refusal([](auto& o) { o.ep = 3; }), refusal([](auto& o) { o.combine = std::string("fast"); }),
           refusal([](auto& o) { o.placement = std::string("random"); }), refusal([](auto& o) { o.beta2 = 1; })})
         EXPECT_NE(text, "accepted");
+}
+
+TEST(TrainOptions, KnowsTheTypesOfRows) {
+    EXPECT_EQ(row_dtype(TrainOptions().dtype), DType::float32);
+    EXPECT_EQ(row_dtype("bf16"), DType::bfloat16);
+    EXPECT_THROW((void)row_dtype("float64"), UserError);  // is the references' alone
 }
 
 }  // namespace
