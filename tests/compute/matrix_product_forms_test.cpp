@@ -35,8 +35,8 @@ Matrix random_rows(Device& device, DType dtype, int rows, int cols, std::uint64_
     return dtype == DType::bfloat16 ? rounded(device, matrix) : std::move(matrix);
 }
 
-// What ours should be near to: one rounding of the type it is stored in, and a little for the order of sums.
-void expect_near(Device& device, ConstRows ours, ConstRows expected) {
+// Near: one rounding of the type it is stored in, and a little of the largest for the order of sums.
+void expect_near(Device& device, ConstRows ours, ConstRows expected, double slack = 2e-6) {
     const Matrix wide = widened(device, ours);
     const double unit = ours.dtype() == DType::bfloat16 ? 1.0 / 256 : 2e-6;
     double largest = 0;
@@ -45,7 +45,7 @@ void expect_near(Device& device, ConstRows ours, ConstRows expected) {
     for (int r = 0; r < expected.rows(); ++r)
         for (int c = 0; c < expected.cols(); ++c) {
             const double wanted = element(expected, r, c);
-            ASSERT_LE(std::abs(element(wide, r, c) - wanted), unit * std::abs(wanted) + 2e-6 * largest)
+            ASSERT_LE(std::abs(element(wide, r, c) - wanted), unit * std::abs(wanted) + slack * largest)
                 << r << " " << c;
         }
 }
@@ -90,7 +90,8 @@ TEST_P(CpuProductFormsTest, MixesRowsWeightsAndResultsOfEitherType) {
                 cpu->product().weight_gradient(d_out, x, dw, stream, write);
                 reference->product().weight_gradient(widened(*reference, d_out), widened(*reference, x), expected_dw,
                                                      stream, write);
-                expect_near(*cpu, dw, expected_dw);
+                // Where pairs are multiplied, the other factor is rounded too.
+                expect_near(*cpu, dw, expected_dw, types.rows == types.result ? 2e-6 : 4e-3);
             }
 }
 
