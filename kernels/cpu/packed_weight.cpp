@@ -13,8 +13,12 @@ PackedWeight& weight_of(const RowGroups& groups, std::size_t group) {
 
 void PackedWeight::pack(const RowGroups& groups, Form form, const VectorKernels& kernels, const Threads& threads) {
     const std::size_t at = index(form);
+    const auto has_rows = [&](std::size_t g) { return groups.offsets[g + 1] > groups.offsets[g]; };
     const auto stale = [&](std::size_t g) {
-        return !weight_of(groups, g).fresh_[at] && groups.offsets[g + 1] > groups.offsets[g];
+        if (weight_of(groups, g).fresh_[at] || !has_rows(g)) return false;
+        for (std::size_t other = 0; other < g; ++other)  // a weight may serve several groups, and is packed once
+            if (groups.weights[other] == groups.weights[g] && has_rows(other)) return false;
+        return true;
     };
     int panels = 0;
     for (std::size_t g = 0; g < groups.weights.size(); ++g)
