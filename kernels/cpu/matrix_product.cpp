@@ -49,38 +49,64 @@ std::vector<int> lengths(std::span<const int> offsets) {
     return rows;
 }
 
-std::vector<FloatRows<const float*>> all_floats(std::span<const ConstRows> matrices) {
+std::vector<FloatRows<const float*>> values_of(std::span<Weight* const> weights) {
     std::vector<FloatRows<const float*>> result;
-    for (const ConstRows& matrix : matrices) result.push_back(floats(matrix));
+    for (const Weight* weight : weights) result.push_back(floats(weight->values()));
     return result;
 }
 
+class CpuWeight final : public Weight {
+public:
+    using Weight::Weight;
+    void changed() override {}
+};
+
 class CpuProduct final : public MatrixProduct {
 public:
-    explicit CpuProduct(CpuContext context) : threads_(context.threads), kernels_(context.kernels.product) {}
+    explicit CpuProduct(CpuContext context)
+        : threads_(context.threads), kernels_(context.kernels.product), activation_(make_cpu_activation(context)) {}
     using MatrixProduct::forward;
     using MatrixProduct::input_gradient;
     using MatrixProduct::weight_gradient;
 
-    void forward(ConstRows x, std::span<const int> offsets, std::span<const ConstRows> w, Rows y, Write write,
-                 Stream&) const override {
-        const auto weights = all_floats(w);
-        multiply(floats(x), offsets, floats(y), write, [&](std::size_t group, int column, int columns, float* panel) {
-            const auto& weight = weights[group];
-            kernels_.pack_transposed(weight.row(column), weight.stride, columns, weight.cols, panel);
-        });
+    [[nodiscard]] std::unique_ptr<Weight> weight(ConstRows values, DType dtype) const override {
+        return std::make_unique<CpuWeight>(values, dtype);
     }
 
-    void input_gradient(ConstRows dy, std::span<const int> offsets, std::span<const ConstRows> w, Rows dx, Write write,
-                        Stream&) const override {
-        const auto weights = all_floats(w);
-        multiply(floats(dy), offsets, floats(dx), write, [&](std::size_t group, int column, int columns, float* panel) {
-            const auto& weight = weights[group];
-            kernels_.pack(weight.data + column, weight.stride, weight.rows, columns, panel);
-        });
+    void forward(const RowGroups& x, Rows y, Write write, Stream&) const override {
+        const auto weights = values_of(x.weights);
+        multiply(floats(x.rows), x.offsets, floats(y), write,
+                 [&](std::size_t group, int column, int columns, float* panel) {
+                     const auto& weight = weights[group];
+                     kernels_.pack_transposed(weight.row(column), weight.stride, columns, weight.cols, panel);
+                 });
     }
 
-    void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw,
+    void input_gradient(const RowGroups& dy, Rows dx, Write write, Stream&) const override {
+        const auto weights = values_of(dy.weights);
+        multiply(floats(dy.rows), dy.offsets, floats(dx), write,
+                 [&](std::size_t group, int column, int columns, float* panel) {
+                     const auto& weight = weights[group];
+                     kernels_.pack(weight.data + column, weight.stride, weight.rows, columns, panel);
+                 });
+    }
+
+    void forward_activated(const RowGroups& x, Activation activation, Rows inner, Rows activated,
+                           Stream& stream) const override {
+        forward(x, inner, Write::assign, stream);
+        activation_->forward(activation, inner, activated, stream);
+    }
+
+    void input_gradient_activated(const RowGroups& dy, Activation activation, Rows inner, Rows activated,
+                                  Stream& stream) const override {
+        std::vector<float> memory(std::size_t(activated.rows()) * std::size_t(activated.cols()));
+        const Rows d_activated(memory.data(), activated.rows(), activated.cols(), activated.dtype());
+        input_gradient(dy, d_activated, Write::assign, stream);
+        activation_->forward(activation, inner, activated, stream);
+        activation_->backward(activation, inner, d_activated, inner, stream);
+    }
+
+    void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw, Write write,
                          Stream&) const override {
         const auto left = floats(dy);
         const auto right = floats(x);
@@ -94,6 +120,8 @@ public:
         threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
             const Task& task = tasks[std::size_t(i)];
             const auto& result = results[task.group];
+            for (int n = 0; write == Write::assign && n < task.rows; ++n)
+                std::fill_n(result.row(task.first_row + n) + task.first_column, task.columns, 0.0F);
             for (int first = offsets[task.group]; first < offsets[task.group + 1]; first += block_rows) {
                 const int rows = std::min(block_rows, offsets[task.group + 1] - first);
                 add_block(left.slice(first, rows), right.slice(first, rows), task, result, scratch);
@@ -163,6 +191,7 @@ private:
 
     const Threads& threads_;
     const ProductKernels& kernels_;
+    std::unique_ptr<ActivationOperations> activation_;
 };
 
 }  // namespace

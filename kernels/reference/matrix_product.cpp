@@ -1,6 +1,7 @@
 #include "expar/compute/matrix_product.hpp"
 
 #include <algorithm>
+#include <vector>
 
 #include "operations.hpp"
 
@@ -45,42 +46,75 @@ void weight_gradient_block(ConstRows dy, ConstRows x, Rows dw) {
         }
 }
 
+class ReferenceWeight final : public Weight {
+public:
+    using Weight::Weight;
+    void changed() override {}
+};
+
 class ReferenceProduct final : public MatrixProduct {
 public:
     using MatrixProduct::forward;
     using MatrixProduct::input_gradient;
     using MatrixProduct::weight_gradient;
 
-    void forward(ConstRows x, std::span<const int> offsets, std::span<const ConstRows> w, Rows y, Write write,
-                 Stream&) const override {
-        with_real(x.dtype(), [&]<class Real>(Real) {
-            for (std::size_t g = 0; g < w.size(); ++g) {
-                const int rows = offsets[g + 1] - offsets[g];
-                forward_group<Real>(x.slice(offsets[g], rows), w[g], y.slice(offsets[g], rows), write);
-            }
+    [[nodiscard]] std::unique_ptr<Weight> weight(ConstRows values, DType dtype) const override {
+        return std::make_unique<ReferenceWeight>(values, dtype);
+    }
+
+    void forward(const RowGroups& x, Rows y, Write write, Stream&) const override {
+        with_real(x.rows.dtype(), [&]<class Real>(Real) {
+            for_each_group(x, [&](const Weight& weight, int first, int rows) {
+                forward_group<Real>(x.rows.slice(first, rows), weight.values(), y.slice(first, rows), write);
+            });
         });
     }
 
-    void input_gradient(ConstRows dy, std::span<const int> offsets, std::span<const ConstRows> w, Rows dx, Write write,
-                        Stream&) const override {
-        with_real(dy.dtype(), [&]<class Real>(Real) {
-            for (std::size_t g = 0; g < w.size(); ++g) {
-                const int rows = offsets[g + 1] - offsets[g];
-                input_gradient_group<Real>(dy.slice(offsets[g], rows), w[g], dx.slice(offsets[g], rows), write);
-            }
+    void input_gradient(const RowGroups& dy, Rows dx, Write write, Stream&) const override {
+        with_real(dy.rows.dtype(), [&]<class Real>(Real) {
+            for_each_group(dy, [&](const Weight& weight, int first, int rows) {
+                input_gradient_group<Real>(dy.rows.slice(first, rows), weight.values(), dx.slice(first, rows), write);
+            });
         });
     }
 
-    void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw,
+    void forward_activated(const RowGroups& x, Activation activation, Rows inner, Rows activated,
+                           Stream& stream) const override {
+        forward(x, inner, Write::assign, stream);
+        activation_->forward(activation, inner, activated, stream);
+    }
+
+    void input_gradient_activated(const RowGroups& dy, Activation activation, Rows inner, Rows activated,
+                                  Stream& stream) const override {
+        std::vector<std::byte> memory(activated.bytes());
+        const Rows d_activated(memory.data(), activated.rows(), activated.cols(), activated.dtype());
+        input_gradient(dy, d_activated, Write::assign, stream);
+        activation_->forward(activation, inner, activated, stream);
+        activation_->backward(activation, inner, d_activated, inner, stream);
+    }
+
+    void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw, Write write,
                          Stream&) const override {
         with_real(dy.dtype(), [&]<class Real>(Real) {
-            for (std::size_t g = 0; g < dw.size(); ++g)
+            for (std::size_t g = 0; g < dw.size(); ++g) {
+                for (int n = 0; write == Write::assign && n < dw[g].rows(); ++n)
+                    std::ranges::fill(dw[g].row<Real>(n), Real(0));
                 for (int first = offsets[g]; first < offsets[g + 1]; first += block_rows) {
                     const int rows = std::min(block_rows, offsets[g + 1] - first);
                     weight_gradient_block<Real>(dy.slice(first, rows), x.slice(first, rows), dw[g]);
                 }
+            }
         });
     }
+
+private:
+    template <class Work>
+    static void for_each_group(const RowGroups& groups, Work work) {
+        for (std::size_t g = 0; g < groups.weights.size(); ++g)
+            work(*groups.weights[g], groups.offsets[g], groups.offsets[g + 1] - groups.offsets[g]);
+    }
+
+    std::unique_ptr<ActivationOperations> activation_ = make_reference_activation();
 };
 
 }  // namespace

@@ -12,6 +12,8 @@ MPI_Datatype mpi_type(DType dtype) {
             return MPI_DOUBLE;
         case DType::float32:
             return MPI_FLOAT;
+        case DType::bfloat16:
+            return MPI_UINT16_T;
         case DType::int32:
             return MPI_INT;
     }

@@ -82,7 +82,7 @@ void AttentionLayer::project(std::span<const int> positions, ConstRows x, Attent
     state.inverse_rms = Matrix(device_, x.dtype(), rows, 1);
     norm.forward(x, block_.value(attention_norm), options_.norm_epsilon, state.normed, state.inverse_rms, stream);
     state.projected = Matrix(device_, x.dtype(), rows, queries + 2 * keys);
-    device_.product().forward(state.normed, block_.value(query, projections), state.projected, stream);
+    device_.product().forward(state.normed, block_.weight(query, projections, x.dtype()), state.projected, stream);
 
     const Rows raw = state.projected.view().columns(0, queries + keys);
     if (qk_norm_ == QkNorm::none) return turn(positions, raw, +1);
@@ -108,7 +108,7 @@ AttentionOperations::Saved AttentionLayer::saved(const AttentionState& state) co
 }
 
 void AttentionLayer::add_output(ConstRows x, ConstRows out, Rows y) const {
-    device_.product().forward(out, block_.value(output), y, device_.stream());
+    device_.product().forward(out, block_.weight(output, 1, out.dtype()), y, device_.stream());
     device_.rows().add(x, y, device_.stream());
 }
 
@@ -174,12 +174,12 @@ void AttentionLayer::backward(const MicroBatch& batch, ConstRows x, const Attent
     const auto& product = device_.product();
     Stream& stream = device_.stream();
     Matrix d_out(device_, x.dtype(), x.rows(), query_columns());
-    product.input_gradient(d_y, block_.value(output), d_out, stream);
+    product.input_gradient(d_y, block_.weight(output, 1, d_y.dtype()), d_out, stream);
     product.weight_gradient(d_y, state.out, block_.gradient(output), stream);
 
     const Matrix d_projected = project_backward(batch, state, d_out);
     Matrix d_normed(device_, x.dtype(), x.rows(), x.cols());
-    product.input_gradient(d_projected, block_.value(query, projections), d_normed, stream);
+    product.input_gradient(d_projected, block_.weight(query, projections, d_y.dtype()), d_normed, stream);
     product.weight_gradient(d_projected, state.normed, block_.gradient(query, projections), stream);
 
     copy_rows(device_, d_y, d_x);

@@ -40,7 +40,7 @@ void Transformer::check_tokens(std::span<const int> tokens) const {
 Matrix Transformer::embed(std::span<const int> tokens) const {
     const Span span(clock_, Phase::embed);
     Matrix x(device_, dtype_, int(tokens.size()), options_.hidden);
-    device_.rows().gather(ConstRows(embedding_->value(0)), tokens, x, device_.stream());
+    device_.rows().gather(embedding_->value(0), tokens, x, device_.stream());
     return x;
 }
 
@@ -52,7 +52,7 @@ void Transformer::score_vocabulary(TransformerState& state) const {
     device_.norm().forward(state.x, norm_->value(0), options_.norm_epsilon, state.normed, state.inverse_rms,
                            device_.stream());
     state.logits = Matrix(device_, dtype_, rows, options_.vocabulary);
-    device_.product().forward(state.normed, head_->value(0), state.logits, device_.stream());
+    device_.product().forward(state.normed, head_->weight(0, 1, dtype_), state.logits, device_.stream());
 }
 
 TransformerState Transformer::forward(const MicroBatch& batch, const TokenScope& scope, bool training) const {

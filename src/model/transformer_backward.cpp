@@ -12,7 +12,7 @@ namespace expar {
 Matrix Transformer::score_vocabulary_backward(const TransformerState& state, ConstRows d_logits) const {
     Stream& stream = device_.stream();
     Matrix d_normed(device_, dtype_, d_logits.rows(), options_.hidden);
-    device_.product().input_gradient(d_logits, head_->value(0), d_normed, stream);
+    device_.product().input_gradient(d_logits, head_->weight(0, 1, dtype_), d_normed, stream);
     device_.product().weight_gradient(d_logits, state.normed, head_->gradient(0), stream);
     Matrix d_x(device_, dtype_, d_logits.rows(), options_.hidden);
     device_.norm().backward({state.x, norm_->value(0), state.inverse_rms}, d_normed, d_x, Write::assign,
@@ -35,7 +35,7 @@ Matrix Transformer::backward(const MicroBatch& batch, TransformerState& state, c
     ready(*norm_);
     for (std::size_t l = layers_.size(); l-- > 0;) {
         const Layer& layer = *layers_[l];
-        const LayerState& layer_state = state.layers[l];
+        LayerState& layer_state = state.layers[l];
         layer.feed_forward_backward(layer_state, d, layer.moe ? scales.routers[--routers] : RouterGradient{});
         for (ParameterBlock* block : std::views::reverse(layer.feed_forward_blocks)) ready(*block);
         const Span attention(clock_, Phase::attention_backward, layer.index);

@@ -55,7 +55,7 @@ Matrix Transformer::Layer::feed_forward(LayerState& state, const TokenScope& sco
     return y;
 }
 
-void Transformer::Layer::feed_forward_backward(const LayerState& state, Rows d, const RouterGradient& gradient) const {
+void Transformer::Layer::feed_forward_backward(LayerState& state, Rows d, const RouterGradient& gradient) const {
     Matrix d_normed;
     if (moe) {
         d_normed = moe->backward(state.normed, *state.moe, d, gradient);

@@ -12,7 +12,7 @@ struct Transformer::Layer {
     /// after_attention + feed_forward(norm(after_attention)), which fills the rest of the state.
     [[nodiscard]] Matrix feed_forward(LayerState& state, const TokenScope& scope, bool training) const;
     /// d_y → d_after_attention, in place
-    void feed_forward_backward(const LayerState& state, Rows d, const RouterGradient& gradient) const;
+    void feed_forward_backward(LayerState& state, Rows d, const RouterGradient& gradient) const;
 
     Device& device;
     PhaseClock* clock;

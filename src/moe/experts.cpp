@@ -9,9 +9,9 @@ namespace expar {
 Experts::Experts(Device& device, Activation activation, std::vector<ParameterBlock*> blocks)
     : device_(device), activation_(activation), blocks_(std::move(blocks)), inner_tensors_(inner_columns(activation)) {}
 
-std::vector<ConstRows> Experts::weights(int first, int count) const {
-    std::vector<ConstRows> result;
-    for (ParameterBlock* block : blocks_) result.push_back(block->value(first, count));
+std::vector<Weight*> Experts::weights(int first, int count, DType dtype) const {
+    std::vector<Weight*> result;
+    for (ParameterBlock* block : blocks_) result.push_back(&block->weight(first, count, dtype));
     return result;
 }
 
@@ -24,27 +24,27 @@ std::vector<Rows> Experts::gradients(int first, int count) const {
 ExpertsState Experts::forward(ConstRows x, std::span<const int> offsets, Rows y) const {
     if (blocks_.empty()) return {};
     Stream& stream = device_.stream();
-    const int inner = blocks_.front()->value(0, inner_tensors_).rows();
-    ExpertsState state{Matrix(device_, x.dtype(), x.rows(), inner),
-                       Matrix(device_, x.dtype(), x.rows(), inner / inner_tensors_)};
-    device_.product().forward(x, offsets, weights(0, inner_tensors_), state.inner, Write::assign, stream);
-    device_.activation().forward(activation_, state.inner, state.activated, stream);
-    device_.product().forward(state.activated, offsets, weights(inner_tensors_, 1), y, Write::assign, stream);
+    const auto up = weights(0, inner_tensors_, x.dtype());
+    const auto down = weights(inner_tensors_, 1, x.dtype());
+    ExpertsState state{Matrix(device_, x.dtype(), x.rows(), up.front()->values().rows())};
+    Matrix activated(device_, x.dtype(), x.rows(), down.front()->values().cols());
+    device_.product().forward_activated({x, offsets, up}, activation_, state.inner, activated, stream);
+    device_.product().forward({activated, offsets, down}, y, Write::assign, stream);
     return state;
 }
 
-void Experts::backward(ConstRows x, std::span<const int> offsets, const ExpertsState& state, ConstRows d_y,
-                       Rows d_x) const {
+void Experts::backward(ConstRows x, std::span<const int> offsets, ExpertsState& state, ConstRows d_y, Rows d_x) const {
     if (blocks_.empty()) return;
     Stream& stream = device_.stream();
     const MatrixProduct& product = device_.product();
-    Matrix d_activated(device_, x.dtype(), state.activated.rows(), state.activated.cols());
-    Matrix d_inner(device_, x.dtype(), state.inner.rows(), state.inner.cols());
-    product.input_gradient(d_y, offsets, weights(inner_tensors_, 1), d_activated, Write::assign, stream);
-    product.weight_gradient(d_y, state.activated, offsets, gradients(inner_tensors_, 1), stream);
-    device_.activation().backward(activation_, state.inner, d_activated, d_inner, stream);
-    product.input_gradient(d_inner, offsets, weights(0, inner_tensors_), d_x, Write::assign, stream);
-    product.weight_gradient(d_inner, x, offsets, gradients(0, inner_tensors_), stream);
+    const auto up = weights(0, inner_tensors_, x.dtype());
+    const auto down = weights(inner_tensors_, 1, x.dtype());
+    Matrix activated(device_, x.dtype(), x.rows(), down.front()->values().cols());
+    product.input_gradient_activated({d_y, offsets, down}, activation_, state.inner, activated, stream);
+    product.weight_gradient(d_y, activated, offsets, gradients(inner_tensors_, 1), Write::add, stream);
+    const Matrix& d_inner = state.inner;
+    product.input_gradient({d_inner, offsets, up}, d_x, Write::assign, stream);
+    product.weight_gradient(d_inner, x, offsets, gradients(0, inner_tensors_), Write::add, stream);
 }
 
 std::vector<TensorSpec> feed_forward_tensors(const std::string& prefix, Activation activation, int hidden,

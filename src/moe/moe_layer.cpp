@@ -86,7 +86,7 @@ MoeLayer::Forward MoeLayer::forward(ConstRows x, const TokenScope& scope, bool t
 
 Routing MoeLayer::route(ConstRows x, const TokenScope& scope, bool training, MoeState& state) const {
     Device& device = *runtime_.device;
-    state.logits = score(x, router_->value(0), device);
+    state.logits = score(x, router_->weight(0, 1, wide(x.dtype())), device);
     if (training) perturb(state.logits, options_.router_noise, layer_, scope);
     Routing routing;
     routing.tokens = x.rows();
@@ -143,7 +143,7 @@ void MoeLayer::run_shared(ConstRows x, MoeState& state) const {
     state.shared_out = Matrix(device, x.dtype(), x.rows(), x.cols());
     state.shared = shared_->forward(x, std::array{0, x.rows()}, state.shared_out);
     if (options_.shared == SharedExpert::gated)
-        state.shared_logit = score(x, shared_block_->value(gate_tensor()), device);
+        state.shared_logit = score(x, shared_block_->weight(gate_tensor(), 1, wide(x.dtype())), device);
 }
 
 void MoeLayer::add_shared(const MoeState& state, Rows y) const {

@@ -7,7 +7,7 @@
 
 namespace expar {
 
-Matrix MoeLayer::backward(ConstRows x, const MoeState& state, ConstRows d_y, const RouterGradient& gradient) const {
+Matrix MoeLayer::backward(ConstRows x, MoeState& state, ConstRows d_y, const RouterGradient& gradient) const {
     Device& device = *runtime_.device;
     Stream& stream = device.stream();
     const DispatchPlan& plan = state.plan;
@@ -30,13 +30,14 @@ Matrix MoeLayer::backward(ConstRows x, const MoeState& state, ConstRows d_y, con
         options_.convention,
         {state.routing.experts.view(), state.weighing.probabilities, state.weighing.log_sum_exp, state.routing.weights},
         dispatch.d_weights, gradient, d_logits, stream);
-    device.product().input_gradient(d_logits, router_->value(0), dispatch.d_x, stream, Write::add);
+    device.product().input_gradient(d_logits, router_->weight(0, 1, d_logits.dtype()), dispatch.d_x, stream,
+                                    Write::add);
     device.product().weight_gradient(d_logits, x, router_->gradient(0), stream);
     if (shared_) device.rows().add(d_shared, dispatch.d_x, stream);
     return std::move(dispatch.d_x);
 }
 
-Matrix MoeLayer::shared_backward(ConstRows x, const MoeState& state, ConstRows d_y) const {
+Matrix MoeLayer::shared_backward(ConstRows x, MoeState& state, ConstRows d_y) const {
     const Span span(runtime_.clock, Phase::shared_backward, layer_);
     Device& device = *runtime_.device;
     Stream& stream = device.stream();
@@ -50,7 +51,8 @@ Matrix MoeLayer::shared_backward(ConstRows x, const MoeState& state, ConstRows d
     Matrix d_logit(device, x.dtype(), x.rows(), 1);
     device.rows().sigmoid_gate_backward(state.shared_out, state.shared_logit, d_y, d_shared, d_logit, stream);
     shared_->backward(x, offsets, state.shared, d_shared, d_x);
-    device.product().input_gradient(d_logit, shared_block_->value(gate_tensor()), d_x, stream, Write::add);
+    device.product().input_gradient(d_logit, shared_block_->weight(gate_tensor(), 1, d_logit.dtype()), d_x, stream,
+                                    Write::add);
     device.product().weight_gradient(d_logit, x, shared_block_->gradient(gate_tensor()), stream);
     return d_x;
 }

@@ -53,7 +53,33 @@ std::size_t ParameterBlock::offset(int tensor) const {
     return sum;
 }
 
-Rows ParameterBlock::part(Matrix& storage, int first, int tensors) const {
+ConstRows ParameterBlock::value(int first, int tensors) const {
+    return part(flat_value(), first, tensors);
+}
+
+Rows ParameterBlock::gradient(int first, int tensors) {
+    return part(flat_gradient(), first, tensors);
+}
+
+Weight& ParameterBlock::weight(int first, int tensors, DType dtype) {
+    for (const Reading& reading : readings_)
+        if (reading.first == first && reading.tensors == tensors && reading.weight->dtype() == dtype)
+            return *reading.weight;
+    readings_.push_back({first, tensors, value_.device().product().weight(value(first, tensors), dtype)});
+    return *readings_.back().weight;
+}
+
+Rows ParameterBlock::change(int tensor) {
+    return part(change_flat(), tensor, 1);
+}
+
+Rows ParameterBlock::change_flat() {
+    for (const Reading& reading : readings_) reading.weight->changed();
+    return value_;
+}
+
+template <class View>
+View ParameterBlock::part(View flat, int first, int tensors) const {
     const int cols = spec_.tensors.at(first).cols;
     int rows = 0;
     for (int i = first; i < first + tensors; ++i) {
@@ -63,15 +89,14 @@ Rows ParameterBlock::part(Matrix& storage, int first, int tensors) const {
                                spec_.tensors[first].name, " has ", cols));
         rows += tensor.rows;
     }
-    const Rows start = storage.view().columns(int(offset(first)), cols);
-    return {start.data(), rows, cols, storage.dtype()};
+    return {flat.columns(int(offset(first)), cols).data(), rows, cols, flat.dtype()};
 }
 
 void ParameterBlock::initialize(std::uint64_t seed) {
     for (std::size_t i = 0; i < spec_.tensors.size(); ++i) {
         const TensorSpec& tensor = spec_.tensors[i];
         const RandomField random(seed, Purpose::initial_weights, hash_of(tensor.name));
-        const Rows values = value(int(i));
+        const Rows values = change(int(i));
         with_real(values.dtype(), [&](auto zero) {
             using T = decltype(zero);
             for (int r = 0; r < values.rows(); ++r) {

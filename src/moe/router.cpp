@@ -5,8 +5,8 @@
 
 namespace expar {
 
-Matrix score(ConstRows x, ConstRows weight, Device& device) {
-    Matrix logits(device, x.dtype(), x.rows(), weight.rows());
+Matrix score(ConstRows x, Weight& weight, Device& device) {
+    Matrix logits(device, weight.dtype(), x.rows(), weight.values().rows());
     device.product().forward(x, weight, logits, device.stream());
     return logits;
 }

@@ -42,7 +42,7 @@ std::vector<StoredBlock> stored_blocks(const ModelOptions& options, const Parame
     for (auto& spec : describe_blocks(options)) {
         StoredBlock block;
         if (const auto here = held.find(spec.tensors.front().name); here != held.end())
-            block.value = here->second->flat_value();
+            block.value = here->second->change_flat();  // it may be read into
         block.spec = std::move(spec);
         stored.push_back(std::move(block));
     }

@@ -13,7 +13,7 @@ Optimizer::Optimizer(Device& device, const TrainOptions& options,
         blocks_.push_back(block.get());
         Moments& moments = moments_.emplace_back();
         if (kind_ != Kind::adamw) continue;
-        const Rows values = block->flat_value();
+        const ConstRows values = block->flat_value();
         moments.first = Matrix(device, values.dtype(), 1, values.cols());
         moments.second = Matrix(device, values.dtype(), 1, values.cols());
         moments.first.zero(device.stream());
@@ -38,6 +38,7 @@ void Optimizer::update(int step, double gradient_scale) {
 
 void Optimizer::update_block(ParameterBlock& block, Moments& moments, const AdamW& step) const {
     const auto& tensors = block.spec().tensors;
+    const Rows values = block.change_flat();
     for (int i = 0; i < int(tensors.size()); ++i) {
         const int first = int(block.offset(i));
         const int count = int(tensors[i].count());
@@ -45,11 +46,11 @@ void Optimizer::update_block(ParameterBlock& block, Moments& moments, const Adam
         AdamW options = step;
         if (!tensors[i].decays()) options.weight_decay = 0;
         if (kind_ == Kind::adamw)
-            device_.update().adamw(options, part(block.flat_gradient()), part(block.flat_value()), part(moments.first),
+            device_.update().adamw(options, part(block.flat_gradient()), part(values), part(moments.first),
                                    part(moments.second), device_.stream());
         else
             device_.update().sgd(options.learning_rate, options.weight_decay, options.gradient_scale,
-                                 part(block.flat_gradient()), part(block.flat_value()), device_.stream());
+                                 part(block.flat_gradient()), part(values), device_.stream());
     }
 }
 

@@ -59,7 +59,7 @@ public:
             blocks_.push_back(std::make_unique<ParameterBlock>(device, dtype, spec));
             held.push_back(blocks_.back().get());
             for (int i = 0; i < int(spec.tensors.size()); ++i)
-                fill(golden.tensor(name_in_file(spec.tensors[i].name)), 0, held.back()->value(i));
+                fill(golden.tensor(name_in_file(spec.tensors[i].name)), 0, held.back()->change(i));
         }
         const MoeRuntime runtime{&device, dispatcher_.get(), &world, &placement_, world.rank()};
         layer_ = std::make_unique<MoeLayer>(options_, 0, runtime, held);

@@ -13,7 +13,7 @@ Rows flat_rows(Part part, Trainer& trainer, int block) {
     ParameterBlock& held = *trainer.parameters().blocks()[block];
     switch (part) {
         case Part::value:
-            return held.flat_value();
+            return held.change_flat();
         case Part::gradient:
             return held.flat_gradient();
         case Part::moment1:

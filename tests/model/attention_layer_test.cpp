@@ -20,7 +20,7 @@ class AttentionLayerTest : public testing::TestWithParam<std::tuple<std::string,
 protected:
     AttentionLayerTest() : options(with_parameters()), block(*device, DType::float64, spec()) {
         block.initialize(1);
-        scatter_values(block.flat_value(), 2);
+        scatter_values(block.change_flat(), 2);
     }
     static ModelOptions with_parameters() {
         ModelOptions options = small_options();

@@ -68,7 +68,7 @@ struct TestModel {
         parameters.initialize(5);
         for (const auto& block : parameters.blocks()) {
             const BlockSpec& spec = block->spec();
-            scatter_values(block->flat_value(), std::uint64_t(1000 * (spec.layer + 1) + spec.expert + 1));
+            scatter_values(block->change_flat(), std::uint64_t(1000 * (spec.layer + 1) + spec.expert + 1));
         }
     }
     TestModel(const ModelOptions& options, Device& device, DType dtype, const Communicator& world)

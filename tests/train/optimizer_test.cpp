@@ -29,7 +29,7 @@ protected:
             *device, DType::float64, BlockSpec{Role::router, 0, -1, {{"layers.0.router.weight", 2, 3}}}));
         for (const auto& block : made)
             for (int i = 0; i < block->flat_value().cols(); ++i)
-                block->flat_value().row<double>(0)[i] = value(i % count);
+                block->change_flat().row<double>(0)[i] = value(i % count);
         return made;
     }
     static double value(int i) { return 0.5 - 0.2 * i; }

@@ -243,7 +243,7 @@ TEST_F(BadTraining, NamesStepLayerAndRankOfALossThatIsNotFinite) {
     if (world.rank() == world.size() - 1)
         for (ParameterBlock* block : trainer.parameters().of_layer(1))
             if (block->spec().role == Role::dense)
-                block->flat_value().row<float>(0)[0] = std::numeric_limits<float>::quiet_NaN();
+                block->change_flat().row<float>(0)[0] = std::numeric_limits<float>::quiet_NaN();
     EXPECT_EQ(refusal(), concat("step 12: the loss is not finite; layer 1 on rank ", world.size() - 1,
                                 " is the first with a value that is not"));
     EXPECT_EQ(trainer.steps_done(), 11);

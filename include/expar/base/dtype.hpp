@@ -4,13 +4,25 @@
 #include <cstdint>
 #include <string_view>
 
+#include "expar/base/bfloat16.hpp"
+
 namespace expar {
 
-/// The types of a matrix's elements. float64 is for the reference kernels, int32 for what travels beside rows.
-enum class DType : std::uint8_t { float64, float32, int32 };
+/// The types of a matrix's elements. float64 is for the reference kernels, bfloat16 for rows alone, int32 for what
+/// travels beside rows.
+enum class DType : std::uint8_t { float64, float32, bfloat16, int32 };
 
 [[nodiscard]] constexpr std::size_t size_of(DType dtype) {
-    return dtype == DType::float64 ? 8 : 4;
+    switch (dtype) {
+        case DType::float64:
+            return 8;
+        case DType::float32:
+        case DType::int32:
+            return 4;
+        case DType::bfloat16:
+            return 2;
+    }
+    return 0;
 }
 
 [[nodiscard]] constexpr std::string_view name_of(DType dtype) {
@@ -19,10 +31,17 @@ enum class DType : std::uint8_t { float64, float32, int32 };
             return "float64";
         case DType::float32:
             return "float32";
+        case DType::bfloat16:
+            return "bfloat16";
         case DType::int32:
             return "int32";
     }
     return "?";
+}
+
+/// What sums over rows of `dtype`, statistics of them and a router's scores are kept in.
+[[nodiscard]] constexpr DType wide(DType dtype) {
+    return dtype == DType::bfloat16 ? DType::float32 : dtype;
 }
 
 template <class T>
@@ -34,6 +53,8 @@ template <>
 inline constexpr DType dtype_of<double> = DType::float64;
 template <>
 inline constexpr DType dtype_of<float> = DType::float32;
+template <>
+inline constexpr DType dtype_of<bfloat16> = DType::bfloat16;
 template <>
 inline constexpr DType dtype_of<int> = DType::int32;
 

@@ -91,6 +91,7 @@ void with_real(DType dtype, Work&& work) {
             return work(double{});
         case DType::float32:
             return work(float{});
+        case DType::bfloat16:
         case DType::int32:
             break;
     }

@@ -58,7 +58,7 @@ public:
     using BlockReady = std::function<void(ParameterBlock&)>;
     /// Adds to the gradients of all blocks held here; `ready` is called for each block once nothing more will be added
     /// by this backward, in the reverse of their order in Parameters, which all ranks share up to the experts they
-    /// hold. Returns the gradient of the embedded tokens [T, H]. Overwrites state.logits.
+    /// hold. Returns the gradient of the embedded tokens [T, H]. Consumes the state.
     Matrix backward(const MicroBatch& batch, TransformerState& state, const ObjectiveScales& scales,
                     const BlockReady& ready) const;
 

@@ -11,8 +11,7 @@ namespace expar {
 
 /// What the backward of a forward needs.
 struct ExpertsState {
-    Matrix inner;      ///< [A, I or 2 I]
-    Matrix activated;  ///< [A, I]
+    Matrix inner;  ///< [A, I or 2 I], before the activation
 };
 
 /// Feed-forward networks side by side, each on its own group of rows: the experts of a rank, or one dense layer.
@@ -25,11 +24,11 @@ public:
 
     /// x [A, H], grouped by offsets [experts + 1] → y [A, H]
     [[nodiscard]] ExpertsState forward(ConstRows x, std::span<const int> offsets, Rows y) const;
-    /// d_y [A, H] → d_x [A, H]; adds to the blocks' gradients. x as given to forward.
-    void backward(ConstRows x, std::span<const int> offsets, const ExpertsState& state, ConstRows d_y, Rows d_x) const;
+    /// d_y [A, H] → d_x [A, H]; adds to the blocks' gradients. x as given to forward. Overwrites the state.
+    void backward(ConstRows x, std::span<const int> offsets, ExpertsState& state, ConstRows d_y, Rows d_x) const;
 
 private:
-    [[nodiscard]] std::vector<ConstRows> weights(int first, int count) const;
+    [[nodiscard]] std::vector<Weight*> weights(int first, int count, DType dtype) const;
     [[nodiscard]] std::vector<Rows> gradients(int first, int count) const;
 
     Device& device_;

@@ -78,9 +78,9 @@ public:
     /// x [T, H]. `training` turns noise and capacity on: else a token's result depends on no other token.
     [[nodiscard]] Forward forward(ConstRows x, const TokenScope& scope, bool training) const;
 
-    /// d_y [T, H] → d_x [T, H]; adds to the gradients of its blocks. `gradient` is what the losses on the router ask.
-    [[nodiscard]] Matrix backward(ConstRows x, const MoeState& state, ConstRows d_y,
-                                  const RouterGradient& gradient) const;
+    /// d_y [T, H] → d_x [T, H]; adds to the gradients of its blocks. Consumes the state. `gradient` is what the losses
+    /// on the router ask.
+    [[nodiscard]] Matrix backward(ConstRows x, MoeState& state, ConstRows d_y, const RouterGradient& gradient) const;
 
     [[nodiscard]] const MoeOptions& options() const { return options_; }
     [[nodiscard]] int layer() const { return layer_; }
@@ -91,7 +91,7 @@ private:
     void observe(const Routing& routing, MoeState& state) const;
     void run_shared(ConstRows x, MoeState& state) const;
     void add_shared(const MoeState& state, Rows y) const;
-    [[nodiscard]] Matrix shared_backward(ConstRows x, const MoeState& state, ConstRows d_y) const;
+    [[nodiscard]] Matrix shared_backward(ConstRows x, MoeState& state, ConstRows d_y) const;
     [[nodiscard]] int gate_tensor() const;  // in the shared expert's block
 
     MoeOptions options_;

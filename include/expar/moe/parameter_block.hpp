@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "expar/base/matrix.hpp"
+#include "expar/compute/matrix_product.hpp"
 
 namespace expar {
 
@@ -44,11 +46,16 @@ public:
     [[nodiscard]] const BlockSpec& spec() const { return spec_; }
 
     /// `tensors` consecutive tensors of equal width as one matrix, the first on top. Throws Error when they are not.
-    [[nodiscard]] Rows value(int first, int tensors = 1) { return part(value_, first, tensors); }
-    [[nodiscard]] Rows gradient(int first, int tensors = 1) { return part(gradient_, first, tensors); }
+    [[nodiscard]] ConstRows value(int first, int tensors = 1) const;
+    [[nodiscard]] Rows gradient(int first, int tensors = 1);
+    /// The same matrix as products on rows of `dtype` read it, packed once per change. Valid as long as the block is.
+    [[nodiscard]] Weight& weight(int first, int tensors, DType dtype);
     /// The whole block as one row.
-    [[nodiscard]] Rows flat_value() { return flat(value_); }
-    [[nodiscard]] Rows flat_gradient() { return flat(gradient_); }
+    [[nodiscard]] ConstRows flat_value() const { return value_; }
+    [[nodiscard]] Rows flat_gradient() { return gradient_; }
+    /// For writing, before the block is used again: packed copies are stale from here on.
+    [[nodiscard]] Rows change(int tensor);
+    [[nodiscard]] Rows change_flat();
     /// Where tensor i starts, in elements of the flat block.
     [[nodiscard]] std::size_t offset(int tensor) const;
 
@@ -56,12 +63,19 @@ public:
     void initialize(std::uint64_t seed);
 
 private:
-    [[nodiscard]] Rows part(Matrix& storage, int first, int tensors) const;
-    [[nodiscard]] static Rows flat(Matrix& storage) { return storage.view(); }
+    // The products' reading of some consecutive tensors.
+    struct Reading {
+        int first, tensors;
+        std::unique_ptr<Weight> weight;
+    };
+
+    template <class View>
+    [[nodiscard]] View part(View flat, int first, int tensors) const;
 
     BlockSpec spec_;
     Matrix value_;     // [1, count]
     Matrix gradient_;  // [1, count], zero at first
+    std::vector<Reading> readings_;
 };
 
 }  // namespace expar

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 
+#include "expar/compute/matrix_product.hpp"
 #include "expar/compute/routing.hpp"
 #include "expar/moe/routing.hpp"
 
@@ -18,8 +19,8 @@ struct TokenScope {
 // The router, as five steps: score → perturb → select → weigh → drop. Each is local; what drop needs of other ranks it
 // is given.
 
-/// logits [T, E] = x [T, H] · weightᵀ [E, H]
-[[nodiscard]] Matrix score(ConstRows x, ConstRows weight, Device& device);
+/// logits [T, E] = x [T, H] · weightᵀ [E, H], of the weight's dtype
+[[nodiscard]] Matrix score(ConstRows x, Weight& weight, Device& device);
 
 /// Adds normal noise of the given standard deviation, drawn by global token and expert. 0 leaves the logits alone.
 void perturb(Rows logits, double deviation, int layer, const TokenScope& scope);
