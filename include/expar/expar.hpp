@@ -12,6 +12,7 @@
 #include "expar/comm/all_gather_rows.hpp"     // rows of all ranks
 #include "expar/comm/communicator.hpp"        // a group of ranks
 #include "expar/comm/exchange.hpp"            // all-to-all of rows
+#include "expar/comm/cpu_places.hpp"          // on which CPUs threads run
 #include "expar/comm/layout.hpp"              // EP x DP
 #include "expar/comm/rank_status.hpp"         // what a rank did last
 #include "expar/comm/topology.hpp"            // which ranks share a node

@@ -10,7 +10,8 @@ namespace {
 
 class CpuDevice final : public Device {
 public:
-    CpuDevice(int threads, const VectorKernels& kernels) : threads_(threads), context_{threads_, kernels} {}
+    CpuDevice(int threads, std::span<const int> cpus, const VectorKernels& kernels)
+        : threads_(threads, cpus), context_{threads_, kernels} {}
 
     [[nodiscard]] std::string_view name() const override { return "cpu"; }
     [[nodiscard]] MemoryKind memory() const override { return MemoryKind::host; }
@@ -77,13 +78,13 @@ std::unique_ptr<Device> make_cpu_device(int threads) {
     return make_cpu_device(threads, sets.front());
 }
 
-std::unique_ptr<Device> make_cpu_device(int threads, InstructionSet set) {
+std::unique_ptr<Device> make_cpu_device(int threads, InstructionSet set, std::span<const int> cpus) {
     if (threads < 1) throw UserError(concat("threads: ", threads, ", expected at least 1"));
     const auto sets = instruction_sets();
     if (std::ranges::find(sets, set) == sets.end())
         throw UserError(concat("isa: the processor '", cpu_features().model, "' lacks ", name_of(set),
                                ", expected one of ", list_of(sets)));
-    return std::make_unique<CpuDevice>(threads, kernels_of(set));
+    return std::make_unique<CpuDevice>(threads, cpus, kernels_of(set));
 }
 
 }  // namespace expar

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <new>
+#include <span>
 #include <vector>
 
 namespace expar {
@@ -34,7 +35,8 @@ private:
 /// The threads of a device. What a task computes must not depend on which thread runs it, nor on how many there are.
 class Threads {
 public:
-    explicit Threads(int count) : scratch_(std::size_t(count)) {}
+    /// `cpus`: one for each thread to stay on, or none.
+    explicit Threads(int count, std::span<const int> cpus = {});
 
     [[nodiscard]] int count() const { return int(scratch_.size()); }
 
@@ -45,7 +47,8 @@ public:
             for (long i = 0; i < tasks; ++i) work(i, scratch_.front());
             return;
         }
-#pragma omp parallel for schedule(dynamic) num_threads(std::min <long>(count(), tasks))
+        // Always all of them: OpenMP ends the threads that a smaller team leaves over, and their places with them.
+#pragma omp parallel for schedule(dynamic) num_threads(count())
         for (long i = 0; i < tasks; ++i) work(i, scratch_[std::size_t(omp_get_thread_num())]);
     }
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "config_file.hpp"
+#include "expar/comm/topology.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/store/checkpoint_folder.hpp"
 #include "expar/store/partial_file.hpp"
@@ -74,7 +75,7 @@ TrainingRun::TrainingRun(RunConfig config, const ResumePoint* from, const Commun
       text_hash_(corpus_.hash()),
       held_out_(held_out_of(config_.run, world)),
       isa_(choose_instruction_set(config_.train.isa, world)),
-      device_(make_cpu_device(config_.train.threads, isa_)) {
+      device_(make_compute_device({config_.train.threads, std::string(name_of(isa_))}, world)) {
     if (from) expect_same_text(from->checkpoint.header());
     judge_on_root(world_, [&] {  // before anything is made or changed
         if (!config_.run.prometheus.empty()) expect_writable(config_.run.prometheus);
@@ -157,16 +158,11 @@ void TrainingRun::announce(const ResumePoint* from) const {
               << "run     " << std::filesystem::absolute(folder_.root).string();
     if (from) std::cout << ", from step " << from->checkpoint.header().step;
     std::cout << std::endl;
-    warn(machine);
+    warn();
 }
 
 // On standard output: what is printed on the other is one line, an error.
-void TrainingRun::warn(const Topology& machine) const {
-    const int ranks = ranks_of_fullest_node(machine);
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (long{ranks} * config_.train.threads > cores)
-        std::cout << "warning: " << ranks << " ranks with " << config_.train.threads << " threads each share " << cores
-                  << " cores" << std::endl;
+void TrainingRun::warn() const {
     const auto& router = config_.model.router;
     if (config_.model.top_k == 1 && (router == "mixtral" || router == "gpt-oss"))
         std::cout << "warning: top_k = 1 with router " << router

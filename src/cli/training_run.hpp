@@ -7,7 +7,6 @@
 #include "compute_device.hpp"
 #include "evaluation.hpp"
 #include "expar/comm/rank_status.hpp"
-#include "expar/comm/topology.hpp"
 #include "expar/train/corpus.hpp"
 #include "expar/train/trainer.hpp"
 #include "fields.hpp"
@@ -35,7 +34,7 @@ private:
     void make_trainer(const ResumePoint* from);
     void announce(const ResumePoint* from) const;
     void open_status();
-    void warn(const Topology& topology) const;
+    void warn() const;
     void save();
     void step();
     [[nodiscard]] bool stopping();  ///< collective
