@@ -2,13 +2,14 @@
 #include <cstring>
 
 #include "expar/compute/cpu_device.hpp"
+#include "expar/compute/pausing.hpp"
 #include "memory_pool.hpp"
 #include "operations.hpp"
 
 namespace expar {
 namespace {
 
-class CpuDevice final : public Device {
+class CpuDevice final : public Device, public Pausing {
 public:
     CpuDevice(int threads, std::span<const int> cpus, const VectorKernels& kernels)
         : threads_(threads, cpus), context_{threads_, kernels} {}
@@ -24,6 +25,8 @@ public:
     void copy(const void* from, void* to, std::size_t bytes, Stream&) override {
         if (bytes) std::memmove(to, from, bytes);
     }
+
+    void on_pause(std::function<void()> call) override { threads_.on_pause(std::move(call)); }
 
     [[nodiscard]] Stream& stream() override { return stream_; }
     void synchronize() override {}

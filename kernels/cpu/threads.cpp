@@ -15,4 +15,12 @@ Threads::Threads(int count, std::span<const int> cpus) : scratch_(std::size_t(co
     }
 }
 
+void Threads::pause_when_due() const {
+    constexpr std::chrono::microseconds interval(200);
+    const auto now = std::chrono::steady_clock::now();
+    if (now - paused_ < interval) return;
+    on_pause_();
+    paused_ = std::chrono::steady_clock::now();
+}
+
 }  // namespace expar

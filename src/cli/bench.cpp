@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "expar/base/error.hpp"
+#include "expar/base/random.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/store/partial_file.hpp"
 
@@ -66,6 +67,15 @@ Interval median_within(std::vector<double> values) {
     return {values[below], values[values.size() - 1 - below]};
 }
 
+Corpus random_text(std::uint64_t seed) {
+    constexpr std::size_t text_bytes = std::size_t{1} << 20;
+    const RandomField field(seed, Purpose::test);
+    std::string text(text_bytes, ' ');
+    for (std::size_t i = 0; i < text.size(); ++i) text[i] = char('a' + field.below(26, i));
+    std::vector<Corpus::Domain> domains = {{"random", std::move(text), true}};
+    return Corpus(std::move(domains));
+}
+
 double slowest_seconds(const Communicator& world, const std::function<void()>& work) {
     world.barrier({"benchmark"});
     const auto begin = std::chrono::steady_clock::now();
@@ -79,8 +89,11 @@ Runner add_bench(CLI::App& command) {
     command.require_subcommand(1);
     auto& checkpoint = *command.add_subcommand("checkpoint", "time saving a checkpoint beside dd of as many bytes");
     auto& record = *command.add_subcommand("record", "time steps with and without the record of a run");
+    auto& reduce =
+        *command.add_subcommand("reduce", "time what the sum of gradients adds to a step, with and without overlap");
     const std::pair<CLI::App*, Runner> runners[] = {{&checkpoint, add_bench_checkpoint(checkpoint)},
-                                                    {&record, add_bench_record(record)}};
+                                                    {&record, add_bench_record(record)},
+                                                    {&reduce, add_bench_reduce(reduce)}};
     return [runners = std::vector(std::begin(runners), std::end(runners))](const Communicator& world) {
         for (const auto& [chosen, run] : runners)
             if (chosen->parsed()) return run(world);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "expar/train/corpus.hpp"
 #include "expar/train/trainer.hpp"
 #include "fields.hpp"
 #include "flags.hpp"
@@ -54,11 +55,15 @@ struct Interval {
 };
 [[nodiscard]] Interval median_within(std::vector<double> values);
 
+/// A text of random letters.
+[[nodiscard]] Corpus random_text(std::uint64_t seed);
+
 /// All ranks begin together; the seconds of the slowest, on every rank. Collective.
 [[nodiscard]] double slowest_seconds(const Communicator& world, const std::function<void()>& work);
 
 // The benchmarks, one file each.
 [[nodiscard]] Runner add_bench_checkpoint(CLI::App& command);
 [[nodiscard]] Runner add_bench_record(CLI::App& command);
+[[nodiscard]] Runner add_bench_reduce(CLI::App& command);
 
 }  // namespace expar::cli

@@ -67,7 +67,7 @@ public:
 
     VerifyReport run() {
         const Matrix x = slice_of("input");
-        const auto [y, state] = layer_->forward(x, {}, false);
+        auto [y, state] = layer_->forward(x, {}, false);
         add("output", whole(y, golden_.hidden), golden_.tensor("output").values);
         add("weights", whole(state.routing.weights, golden_.top_k), golden_.tensor("weights").values);
         compare_choices(state.routing);
@@ -85,7 +85,8 @@ public:
         Matrix nothing(device_, dtype_, tokens_, golden_.hidden);
         nothing.zero(device_.stream());
         const auto share = balance_gradient(statistics, golden_.top_k, 1, golden_.tokens);
-        const Matrix d_balance = layer_->backward(x, state, nothing, {share, 0});
+        MoeState again = layer_->forward(x, {}, false).state;  // the first was consumed
+        const Matrix d_balance = layer_->backward(x, again, nothing, {share, 0});
         add("balance input_gradient", whole(d_balance, golden_.hidden), golden_.tensor("d_balance_input").values);
         add("balance gradient of router.weight", gradient_of("router.weight"),
             golden_.tensor("d_balance_router.weight").values);

@@ -15,6 +15,8 @@ for what in checkpoint record; do
 done
 grep --quiet '"ratio": ' checkpoint.json
 grep --quiet '"percent": ' record.json
+"$mpirun" -q -n 3 "$expar" bench reduce "${small[@]}" --json reduce.json >reduce.txt
+grep --quiet '"hidden_share": ' reduce.json
 mkdir made
 code=0
 "$expar" bench checkpoint "${small[@]}" --out made 2>err.txt || code=$?
