@@ -9,11 +9,12 @@
 #include "expar/base/matrix.hpp"              // owned matrices and their views
 #include "expar/base/names.hpp"               // tables of named choices
 #include "expar/base/random.hpp"              // counter-based random numbers
+#include "expar/base/size_class.hpp"          // blocks of a pool of memory
 #include "expar/comm/all_gather_rows.hpp"     // rows of all ranks
 #include "expar/comm/communicator.hpp"        // a group of ranks
 #include "expar/comm/cpu_places.hpp"          // on which CPUs threads run
-#include "expar/comm/layout.hpp"              // EP x DP
 #include "expar/comm/exchange.hpp"            // all-to-all of rows
+#include "expar/comm/layout.hpp"              // EP x DP
 #include "expar/comm/rank_status.hpp"         // what a rank did last
 #include "expar/comm/topology.hpp"            // which ranks share a node
 #include "expar/comm/traffic.hpp"             // what was handed to MPI
@@ -25,8 +26,8 @@
 #include "expar/compute/loss.hpp"             // cross entropy
 #include "expar/compute/matrix_product.hpp"   // grouped products
 #include "expar/compute/norm.hpp"             // RMS norm
-#include "expar/compute/routing.hpp"          // arithmetic of the router
 #include "expar/compute/pausing.hpp"          // something else between the tasks of an operation
+#include "expar/compute/routing.hpp"          // arithmetic of the router
 #include "expar/compute/rows.hpp"             // gather, weighted sums
 #include "expar/compute/update.hpp"           // AdamW, SGD, norms of gradients
 #include "expar/convert/huggingface.hpp"      // names and options of transformers

@@ -18,7 +18,7 @@ public:
     [[nodiscard]] MemoryKind memory() const override { return MemoryKind::host; }
 
     [[nodiscard]] void* allocate(std::size_t bytes) override { return pool_.allocate(bytes); }
-    void release(void* data, std::size_t bytes) noexcept override { pool_.release(data, bytes); }
+    void release(void* data, std::size_t) noexcept override { pool_.release(data); }
     void fill_zero(void* data, std::size_t bytes, Stream&) override {
         if (bytes) std::memset(data, 0, bytes);
     }

@@ -7,13 +7,17 @@
 
 namespace expar::cli {
 
-/// What training will need of one rank's memory, about: experts and tokens as on the rank that has most of them, rows
-/// at the experts as when load is balanced.
+/// What training will need of one rank's memory, beside what the program has before a Trainer is made: experts and
+/// tokens as on the rank that has most of them, rows at the experts as when load is balanced.
 struct MemoryNeed {
     std::int64_t parameters_bytes = 0;   ///< values, gradients and moments
-    std::int64_t activations_bytes = 0;  ///< of one micro-batch, forward and backward
+    std::int64_t activations_bytes = 0;  ///< of one micro-batch, forward and backward, at their most
+    std::int64_t exchange_bytes = 0;     ///< of other ranks' gradients
+    std::int64_t program_bytes = 0;      ///< by which the program itself still grows
 
-    [[nodiscard]] std::int64_t total_bytes() const { return parameters_bytes + activations_bytes; }
+    [[nodiscard]] std::int64_t total_bytes() const {
+        return parameters_bytes + activations_bytes + exchange_bytes + program_bytes;
+    }
 };
 
 /// `model` must be resolved.

@@ -1,7 +1,5 @@
 #include "training_run.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <iostream>
@@ -14,6 +12,7 @@
 #include "expar/store/partial_file.hpp"
 #include "memory_need.hpp"
 #include "model_files.hpp"
+#include "process_memory.hpp"
 #include "progress.hpp"
 #include "stop_request.hpp"
 
@@ -56,6 +55,12 @@ EarlierSteps earlier_steps(const ResumePoint* from) {
 
 std::string mebibytes(std::int64_t bytes) {
     return concat(with_commas((bytes + (1 << 20) - 1) >> 20), " MiB");
+}
+
+std::int64_t largest_over_ranks(std::int64_t bytes, const Communicator& world) {
+    double largest = double(bytes);  // exact: no process has 2^53
+    world.max(std::span(&largest, 1), {"memory"});
+    return std::int64_t(largest);
 }
 
 int ranks_of_fullest_node(const Topology& machine) {
@@ -119,7 +124,7 @@ void expect_memory(const RunConfig& config, const Communicator& world) {
     const int ranks = ranks_of_fullest_node(discover_topology(world));
     judge_on_root(world, [&] {
         const std::int64_t need = predict_memory(config.model, config.train, world.size()).total_bytes();
-        const std::int64_t present = std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+        const std::int64_t present = memory_limit_bytes();
         if (present > 0 && need > present / ranks)
             throw UserError(concat("memory: a rank needs about ", mebibytes(need), ", and the ", ranks,
                                    " ranks of a node share ", mebibytes(present)));
@@ -136,14 +141,17 @@ void TrainingRun::open_status() {
 }
 
 // Before anything large is allocated.
-void TrainingRun::announce(const ResumePoint* from) const {
+void TrainingRun::announce(const ResumePoint* from) {
     const TrainOptions& options = config_.train;
     const Topology machine = discover_topology(world_);
     const int nodes =
         options.ranks_per_node > 0 ? topology_of(world_.size(), options.ranks_per_node).nodes() : machine.nodes();
+    const MemoryNeed memory = predict_memory(config_.model, options, world_.size());
+    const std::int64_t present = largest_over_ranks(resident_bytes(), world_);
+    memory_predicted_bytes_ =
+        std::max(present + memory.total_bytes(), largest_over_ranks(peak_resident_bytes(), world_));
     if (!root_) return;
     const auto parameters = count_parameters(config_.model);
-    const MemoryNeed memory = predict_memory(config_.model, options, world_.size());
     const Layout layout(world_.size(), options.ep == 0 ? world_.size() : options.ep);
     std::string domains;
     for (const auto& domain : corpus_.domains()) domains += (domains.empty() ? "" : ", ") + domain.name;
@@ -151,9 +159,10 @@ void TrainingRun::announce(const ResumePoint* from) const {
               << " of them active for a token\n"
               << "layout  ranks " << world_.size() << ", nodes " << nodes << ", " << layout.describe() << "\n"
               << "compute " << name_of(isa_) << ", " << options.threads << " threads a rank\n"
-              << "memory  about " << mebibytes(memory.total_bytes())
+              << "memory  about " << mebibytes(memory_predicted_bytes_)
               << " a rank: " << mebibytes(memory.parameters_bytes) << " parameters, gradients and moments, "
-              << mebibytes(memory.activations_bytes) << " activations\n"
+              << mebibytes(memory.activations_bytes) << " activations, " << mebibytes(memory.exchange_bytes)
+              << " for others' gradients, " << mebibytes(present + memory.program_bytes) << " program and text\n"
               << "text    " << with_commas(corpus_.bytes()) << " bytes: " << domains << "\n"
               << "run     " << std::filesystem::absolute(folder_.root).string();
     if (from) std::cout << ", from step " << from->checkpoint.header().step;
@@ -232,7 +241,7 @@ std::vector<TextLoss> TrainingRun::validate() {
     return evaluate_text(*trainer_, *held_out_, plan, world_);
 }
 
-void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
+void TrainingRun::write_summary(const std::vector<TextLoss>& validation, std::int64_t memory_peak) {
     const auto parameters = count_parameters(config_.model);
     Json summary;
     summary["steps"] = trainer_->steps_done();
@@ -246,6 +255,8 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
     summary["dp"] = trainer_->layout().dp();
     summary["threads"] = config_.train.threads;
     summary["isa"] = name_of(isa_);
+    summary["memory_predicted_bytes"] = memory_predicted_bytes_;
+    summary["memory_peak_bytes"] = memory_peak;
     summary["stopped_by"] = stopped_by_.empty() ? Json() : Json(stopped_by_);
     summary["validation"] = Json::array();
     for (const auto& domain : validation)
@@ -263,7 +274,9 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
 
     std::cout << "trained " << trainer_->steps_done() << " steps, " << with_commas(record_->tokens()) << " tokens, "
               << with_commas(record_->seconds() > 0 ? std::int64_t(double(record_->tokens()) / record_->seconds()) : 0)
-              << " tokens/s\n";
+              << " tokens/s\n"
+              << "memory  at most " << mebibytes(memory_peak) << " a rank, predicted "
+              << mebibytes(memory_predicted_bytes_) << "\n";
     for (const auto& domain : validation)
         std::cout << "held-out " << domain.domain << ": " << domain.bits_per_byte() << " bits/byte of "
                   << with_commas(domain.bytes) << " bytes\n";
@@ -278,7 +291,8 @@ void TrainingRun::conclude() {
     status_.enter("validation");
     const auto validation = validate();
     status_.enter("summary");
-    judge_on_root(world_, [&] { write_summary(validation); });
+    const std::int64_t memory_peak = largest_over_ranks(peak_resident_bytes(), world_);
+    judge_on_root(world_, [&] { write_summary(validation, memory_peak); });
 }
 
 }  // namespace expar::cli
