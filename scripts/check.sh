@@ -11,11 +11,12 @@
 #   training   PyTorch and expar train side by side (scripts/reference/compare_training.py)
 #   slurm      a run that Slurm stops and starts again is the run left alone (scripts/check_slurm.sh); only when named
 #   faults     no crash loses a run (scripts/faults_checkpoint.sh --kills 200), a quarter of an hour; only when named
+#   speed      every row of scripts/benchmark_training.sh can be measured (--quick), some minutes; only when named
 #   fuzz       damaged files crash no reader (scripts/fuzz.sh --runs 1000000), builds in DIR-fuzz; hours, only when named
 #
 # Without CHECK: format, verify, golden and training. DIR must hold a build (scripts/test.sh makes one in build, the
-# default). Results go to --out (default: runs/check-<date>-<time>). golden and training make a Python environment in the
-# build folder.
+# default). Results go to --out (default: runs/check-<date>-<time>). golden, training and speed make a Python
+# environment in the build folder.
 # Expect half an hour on 2 cores. Every check runs; the last lines say which failed.
 # shellcheck disable=SC2317  # the checks are called by name
 set -euo pipefail
@@ -42,7 +43,7 @@ while (($#)); do
         --help | -h) show_help; exit 0 ;;
         --build-dir) build=$(absolute "$(value_of "$@")"); shift 2 ;;
         --out) out=$(absolute "$(value_of "$@")"); shift 2 ;;
-        format | tidy | verify | golden | training | slurm | faults | fuzz) checks+=("$1"); shift ;;
+        format | tidy | verify | golden | training | slurm | faults | speed | fuzz) checks+=("$1"); shift ;;
         *) fail "unknown argument '$1'; see --help" ;;
     esac
 done
@@ -86,6 +87,8 @@ check_slurm() { "$root/scripts/check_slurm.sh" --build-dir "$build" --out "$out/
 
 check_faults() { "$root/scripts/faults_checkpoint.sh" --kills 200 --build-dir "$build" --out "$out/faults"; }
 
+check_speed() { "$root/scripts/benchmark_training.sh" --quick --build-dir "$build" --json "$out/speed.json"; }
+
 check_fuzz() { "$root/scripts/fuzz.sh" --runs 1000000 --build-dir "$build-fuzz"; }
 
 # mpi_run RANKS ARGUMENT...: expar on so many ranks, with an environment that fits them.
@@ -96,7 +99,7 @@ mpi_run() (
 
 for check in "${checks[@]}"; do
     case $check in
-        verify | golden | training | slurm | faults)
+        verify | golden | training | slurm | faults | speed)
             [[ -x $build/expar ]] || fail "$build/expar: not built; scripts/test.sh builds it" ;;
     esac
 done

@@ -14,7 +14,8 @@ of the validation text that also occurs anywhere in the training text is cut out
 
   OUT/train/DOMAIN.txt        documents, separated by one zero byte, which occurs nowhere else
   OUT/validation/DOMAIN.txt   what is left of the held-out documents, pieces separated in the same way
-  OUT/corpus.json             domains, where they are from, bytes, documents and bytes cut
+  OUT/corpus.json             domains, whether prose or code (every FILE counts as prose), where they are from, bytes,
+                              documents and bytes cut
 
 The same sources give the same bytes. Needs Python's standard library alone, 10 seconds and 300 MB of memory.
 """
@@ -53,6 +54,7 @@ class Domain:
     name: str
     source: str
     documents: list[Document]
+    kind: str = "prose"  # or "code"
 
 
 # --- sources -----------------------------------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ def read_headers(root: Path = Path("/usr/include")) -> Domain:
     texts = [document for document in texts if document.text and SEPARATOR not in document.text]
     if not texts:
         raise Absent(f"no C headers in {root} (apt: libc6-dev, linux-libc-dev)")
-    return Domain("c-headers", str(root), texts)
+    return Domain("c-headers", str(root), texts, "code")
 
 
 def read_file(path: Path, name: str) -> Domain:
@@ -238,7 +240,7 @@ def write_corpus(domains: list[Domain], absent: list[dict], args: argparse.Names
         if after[name]:
             (args.out / "validation" / f"{name}.txt").write_bytes(after[name])
         report["domains"].append({
-            "name": name, "source": domain.source,
+            "name": name, "kind": domain.kind, "source": domain.source,
             "source_bytes": sum(len(document.text) for document in domain.documents),
             "train": {"bytes": content_bytes(joined[name]), "documents": len(train[name])},
             "validation": {"bytes": content_bytes(after[name]), "documents": len(held[name]),

@@ -11,8 +11,8 @@ namespace {
 
 class CpuDevice final : public Device, public Pausing {
 public:
-    CpuDevice(int threads, std::span<const int> cpus, const VectorKernels& kernels)
-        : threads_(threads, cpus), context_{threads_, kernels} {}
+    CpuDevice(int threads, std::span<const int> cpus, const VectorKernels& kernels, const PairKernels* pairs)
+        : threads_(threads, cpus), context_{threads_, kernels, pairs} {}
 
     [[nodiscard]] std::string_view name() const override { return "cpu"; }
     [[nodiscard]] MemoryKind memory() const override { return MemoryKind::host; }
@@ -73,6 +73,17 @@ const VectorKernels& kernels_of(InstructionSet set) {
     throw Error(concat("cpu: unknown instruction set ", int(set)));
 }
 
+const PairKernels* pairs_of(InstructionSet set) {
+    switch (set) {
+        case InstructionSet::avx512_bf16:
+            return &avx512_bf16_pair_kernels;
+        case InstructionSet::amx:
+            return &amx_pair_kernels;
+        default:
+            return nullptr;
+    }
+}
+
 }  // namespace
 
 std::unique_ptr<Device> make_cpu_device(int threads) {
@@ -87,7 +98,7 @@ std::unique_ptr<Device> make_cpu_device(int threads, InstructionSet set, std::sp
     if (std::ranges::find(sets, set) == sets.end())
         throw UserError(concat("isa: the processor '", cpu_features().model, "' lacks ", name_of(set),
                                ", expected one of ", list_of(sets)));
-    return std::make_unique<CpuDevice>(threads, cpus, kernels_of(set));
+    return std::make_unique<CpuDevice>(threads, cpus, kernels_of(set), pairs_of(set));
 }
 
 }  // namespace expar

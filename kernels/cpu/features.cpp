@@ -1,4 +1,6 @@
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstring>
@@ -39,6 +41,12 @@ unsigned saved_states() {
     return low;
 }
 
+// Linux lets a process use tile registers once it has asked; then all of its threads may. Asking twice does no harm.
+bool tiles_are_granted() {
+    constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return syscall(SYS_arch_prctl, request, tile_data) == 0;
+}
+
 std::string model_name() {
     std::array<char, 49> name{};
     for (unsigned part = 0; part < 3; ++part) {
@@ -66,7 +74,8 @@ CpuFeatures cpu_features() {
                vl = bit(extended.ebx, 31);
     features.avx512 = features.avx2 && (saved & zmm) == zmm && foundation && dq && bw && vl;
     features.avx512_bf16 = features.avx512 && bit(more.eax, 5);
-    features.amx_bf16 = (saved & tiles) == tiles && bit(extended.edx, 22) && bit(extended.edx, 24);
+    features.amx_bf16 =
+        (saved & tiles) == tiles && bit(extended.edx, 22) && bit(extended.edx, 24) && tiles_are_granted();
     return features;
 }
 

@@ -14,7 +14,7 @@ constexpr long grain_rows = 64;
 class CpuLoss final : public LossOperations {
 public:
     explicit CpuLoss(CpuContext context)
-        : threads_(context.threads), kernels_(context.kernels.softmax), rows_(context.kernels.rows) {}
+        : threads_(context.threads), softmax_(context.kernels.softmax), kernels_(context.kernels.loss) {}
 
     void forward(ConstRows logits, std::span<const int> targets, Rows losses, Rows log_sum_exp,
                  Stream&) const override {
@@ -22,11 +22,10 @@ public:
         const auto loss = floats(losses);
         const auto lse = floats(log_sum_exp);
         threads_.for_each_range(from.rows, grain_rows, [&](long first, long last) {
-            std::vector<float> exponentials(std::size_t(from.cols));
             for (long i = first; i < last; ++i) {
                 const float* row = from.row(i);
-                const float largest = kernels_.largest(row, from.cols);
-                const float sum = kernels_.exponentials(1, largest, row, exponentials.data(), from.cols);
+                const float largest = softmax_.largest(row, from.cols);
+                const float sum = softmax_.sum_of_exponentials(1, largest, row, from.cols);
                 const double total = double(largest) + std::log(double(sum));
                 const int target = targets[std::size_t(i)];
                 *lse.row(i) = float(total);
@@ -37,27 +36,29 @@ public:
 
     void backward(ConstRows logits, std::span<const int> targets, ConstRows log_sum_exp, double scale, Rows d_logits,
                   Stream&) const override {
-        const auto from = floats(logits);
-        const auto lse = floats(log_sum_exp);
-        const auto to = floats(d_logits);
-        threads_.for_each_range(from.rows, grain_rows, [&](long first, long last) {
-            for (long i = first; i < last; ++i) {
-                const int target = targets[std::size_t(i)];
-                if (target < 0) {
-                    std::memset(to.row(i), 0, std::size_t(to.cols) * sizeof(float));
-                    continue;
+        with_storage(d_logits.dtype(), [&]<class Element>(Element) {
+            const auto from = floats(logits);
+            const auto lse = floats(log_sum_exp);
+            const auto to = elements<Element>(d_logits);
+            threads_.for_each_range(from.rows, grain_rows, [&](long first, long last) {
+                for (long i = first; i < last; ++i) {
+                    const int target = targets[std::size_t(i)];
+                    if (target < 0) {
+                        std::memset(static_cast<void*>(to.row(i)), 0, std::size_t(to.cols) * sizeof(Element));
+                        continue;
+                    }
+                    const double log_probability = double(from.row(i)[target]) - double(*lse.row(i));
+                    kernels_.of<Element>().gradient(float(scale), *lse.row(i), from.row(i), to.row(i), to.cols);
+                    to.row(i)[target] = rounded<Element>(scale * std::expm1(log_probability));
                 }
-                kernels_.exponentials(1, *lse.row(i), from.row(i), to.row(i), to.cols);
-                to.row(i)[target] -= 1;
-                rows_.scale(float(scale), to.row(i), to.row(i), to.cols);
-            }
+            });
         });
     }
 
 private:
     const Threads& threads_;
-    const SoftmaxKernels& kernels_;
-    const RowKernels& rows_;
+    const SoftmaxKernels& softmax_;
+    const ByElement<LossKernels>& kernels_;
 };
 
 }  // namespace

@@ -1,197 +1,300 @@
 #include "expar/compute/matrix_product.hpp"
 
-#include <algorithm>
-#include <vector>
+#include <unistd.h>
 
-#include "floats.hpp"
+#include <algorithm>
+
 #include "operations.hpp"
+#include "packed_weight.hpp"
+#include "product_results.hpp"
+#include "task_grid.hpp"
 
 namespace expar {
 namespace {
 
-// A part of one result that one thread computes.
-struct Task {
-    std::size_t group;
-    int first_row, rows;
-    int first_column, columns;
-};
+using Form = PackedWeight::Form;
 
-struct TaskSize {
-    int rows, columns;
-};
-
-// Cuts the results of all groups into tasks of about `size`: two or more per thread, so that none waits long for
-// another.
-std::vector<Task> cut(std::span<const int> rows_of_group, int columns, TaskSize size, int threads) {
-    constexpr int smallest = 64;  // whole panels of either instruction set
-    const auto parts = [](int length, int part) { return long(length + part - 1) / part; };
-    const auto count = [&] {
-        long tasks = 0;
-        for (const int rows : rows_of_group) tasks += parts(columns, size.columns) * parts(rows, size.rows);
-        return tasks;
-    };
-    while (threads > 1 && std::max(size.rows, size.columns) > smallest && count() < 2L * threads)
-        (size.rows > size.columns ? size.rows : size.columns) /= 2;
-
-    std::vector<Task> tasks;
-    tasks.reserve(std::size_t(count()));
-    for (std::size_t g = 0; g < rows_of_group.size(); ++g)
-        for (int row = 0; row < rows_of_group[g]; row += size.rows)
-            for (int column = 0; column < columns; column += size.columns)
-                tasks.push_back({g, row, std::min(size.rows, rows_of_group[g] - row), column,
-                                 std::min(size.columns, columns - column)});
-    return tasks;
+std::size_t near_cache_bytes() {
+    const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    return std::size_t(std::clamp<long>(bytes, 1L << 18, 1L << 21));
 }
 
-std::vector<int> lengths(std::span<const int> offsets) {
-    std::vector<int> rows;
-    for (std::size_t g = 0; g + 1 < offsets.size(); ++g) rows.push_back(offsets[g + 1] - offsets[g]);
-    return rows;
+// Rows apart by so many floats fall on few lines of the cache, and those of a tile drive each other out.
+constexpr bool crowds(long stride) {
+    return stride % 512 == 0;
+}
+constexpr long apart(int columns) {
+    return (columns + 15) / 16 * 16 + 16;
 }
 
-std::vector<FloatRows<const float*>> values_of(std::span<Weight* const> weights) {
-    std::vector<FloatRows<const float*>> result;
-    for (const Weight* weight : weights) result.push_back(floats(weight->values()));
-    return result;
-}
-
-class CpuWeight final : public Weight {
-public:
-    using Weight::Weight;
-    void changed() override {}
-};
+// Rows of a strip that is finished while it is near: whole tiles of either instruction set.
+constexpr int most_strip_rows = 126;
 
 class CpuProduct final : public MatrixProduct {
 public:
     explicit CpuProduct(CpuContext context)
-        : threads_(context.threads), kernels_(context.kernels.product), activation_(make_cpu_activation(context)) {}
+        : threads_(context.threads), kernels_(context.kernels), activation_(make_cpu_activation(context)) {
+        if (context.pairs) pairs_ = make_pair_product(context);
+    }
     using MatrixProduct::forward;
     using MatrixProduct::input_gradient;
     using MatrixProduct::weight_gradient;
 
     [[nodiscard]] std::unique_ptr<Weight> weight(ConstRows values, DType dtype) const override {
-        return std::make_unique<CpuWeight>(values, dtype);
+        if (on_pairs(dtype)) return pairs_->weight(values, dtype);
+        return std::make_unique<PackedWeight>(values, dtype);
     }
 
-    void forward(const RowGroups& x, Rows y, Write write, Stream&) const override {
-        const auto weights = values_of(x.weights);
-        multiply(floats(x.rows), x.offsets, floats(y), write,
-                 [&](std::size_t group, int column, int columns, float* panel) {
-                     const auto& weight = weights[group];
-                     kernels_.pack_transposed(weight.row(column), weight.stride, columns, weight.cols, panel);
-                 });
+    void forward(const RowGroups& x, Rows y, Write write, Stream& stream) const override {
+        if (on_pairs(x)) return pairs_->forward(x, y, write, stream);
+        multiply(x, Form::transposed, y.cols(), PlainResult{TargetRows(y), write == Write::add, kernels_.conversion});
     }
 
-    void input_gradient(const RowGroups& dy, Rows dx, Write write, Stream&) const override {
-        const auto weights = values_of(dy.weights);
-        multiply(floats(dy.rows), dy.offsets, floats(dx), write,
-                 [&](std::size_t group, int column, int columns, float* panel) {
-                     const auto& weight = weights[group];
-                     kernels_.pack(weight.data + column, weight.stride, weight.rows, columns, panel);
-                 });
+    void input_gradient(const RowGroups& dy, Rows dx, Write write, Stream& stream) const override {
+        if (on_pairs(dy)) return pairs_->input_gradient(dy, dx, write, stream);
+        multiply(dy, Form::plain, dx.cols(), PlainResult{TargetRows(dx), write == Write::add, kernels_.conversion});
     }
 
     void forward_activated(const RowGroups& x, Activation activation, Rows inner, Rows activated,
                            Stream& stream) const override {
-        forward(x, inner, Write::assign, stream);
-        activation_->forward(activation, inner, activated, stream);
+        const int parts = inner_columns(activation);
+        if (parts > 1 && activated.cols() % width_ != 0) {  // the second part would start within a panel
+            forward(x, inner, Write::assign, stream);
+            return activation_->forward(activation, inner, activated, stream);
+        }
+        if (on_pairs(x)) return pairs_->forward_activated(x, activation, inner, activated, stream);
+        multiply(x, Form::transposed, activated.cols(),
+                 ActivatedResult{parts, TargetRows(inner), TargetRows(activated),
+                                 parted(kernels_.parted_activation, activation), kernels_.conversion});
     }
 
     void input_gradient_activated(const RowGroups& dy, Activation activation, Rows inner, Rows activated,
                                   Stream& stream) const override {
-        std::vector<float> memory(std::size_t(activated.rows()) * std::size_t(activated.cols()));
-        const Rows d_activated(memory.data(), activated.rows(), activated.cols(), activated.dtype());
-        input_gradient(dy, d_activated, Write::assign, stream);
-        activation_->forward(activation, inner, activated, stream);
-        activation_->backward(activation, inner, d_activated, inner, stream);
+        if (on_pairs(dy)) return pairs_->input_gradient_activated(dy, activation, inner, activated, stream);
+        multiply(dy, Form::plain, activated.cols(),
+                 ActivatedGradient{inner_columns(activation), TargetRows(inner), TargetRows(activated),
+                                   parted(kernels_.parted_activation, activation), kernels_.conversion});
     }
 
     void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw, Write write,
-                         Stream&) const override {
-        const auto left = floats(dy);
-        const auto right = floats(x);
-        std::vector<FloatRows<float*>> results;
-        std::vector<int> rows_of_group;
-        for (const Rows& result : dw) {
-            results.push_back(floats(result));
-            rows_of_group.push_back(result.rows());
-        }
-        const auto tasks = cut(rows_of_group, x.cols(), {1024, 256}, threads_.count());
-        threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
-            const Task& task = tasks[std::size_t(i)];
-            const auto& result = results[task.group];
-            for (int n = 0; write == Write::assign && n < task.rows; ++n)
-                std::fill_n(result.row(task.first_row + n) + task.first_column, task.columns, 0.0F);
-            for (int first = offsets[task.group]; first < offsets[task.group + 1]; first += block_rows) {
-                const int rows = std::min(block_rows, offsets[task.group + 1] - first);
-                add_block(left.slice(first, rows), right.slice(first, rows), task, result, scratch);
-            }
+                         Stream& stream) const override {
+        if (on_pairs(dy.dtype()) || on_pairs(x.dtype()))
+            return pairs_->weight_gradient(dy, x, offsets, dw, write, stream);
+        const SourceRows left(dy), right(x);
+        const Area area = cut_gradient(long(dw.size()), dy.cols(), x.cols());
+        const auto parts = [](int length, int part) { return (length + part - 1) / part; };
+        const int row_parts = parts(dy.cols(), area.rows), column_parts = parts(x.cols(), area.columns);
+        threads_.for_each_task(long(dw.size()) * row_parts * column_parts, [&](long task, Scratch& scratch) {
+            const int row = int(task / column_parts % row_parts) * area.rows;
+            const int column = int(task % column_parts) * area.columns;
+            const auto group = std::size_t(task / column_parts / row_parts);
+            const Rows part = dw[group]
+                                  .slice(row, std::min(area.rows, dy.cols() - row))
+                                  .columns(column, std::min(area.columns, x.cols() - column));
+            const Factors factors{left, right, offsets[group], offsets[group + 1], row, column};
+            add_outer_products(factors, floats(part), write, scratch);
         });
     }
 
 private:
-    // y (+)= x b, where pack(group, column, columns, panel) writes a panel of a group's b. The panels of a task pass
-    // one block of rows after the other, so that rows of x and y are used while they are near.
-    template <class Pack>
-    void multiply(FloatRows<const float*> x, std::span<const int> offsets, FloatRows<float*> y, Write write,
-                  Pack pack) const {
-        constexpr int rows_at_once = 84;  // whole tiles of either instruction set
-        const std::size_t panel_floats = std::size_t(x.cols) * kernels_.panel_columns;
-        const auto tasks = cut(lengths(offsets), y.cols, {512, 128}, threads_.count());
-        threads_.for_each_task(long(tasks.size()), [&](long i, Scratch& scratch) {
-            const Task& task = tasks[std::size_t(i)];
-            const int panels = (task.columns + kernels_.panel_columns - 1) / kernels_.panel_columns;
-            float* memory = scratch.floats(panel_floats * panels);
-            const auto columns = [&](int p) {
-                return std::min(kernels_.panel_columns, task.columns - p * kernels_.panel_columns);
-            };
-            for (int p = 0; p < panels; ++p)
-                pack(task.group, task.first_column + p * kernels_.panel_columns, columns(p), memory + p * panel_floats);
-            const int end = offsets[task.group] + task.first_row + task.rows;
-            for (int row = offsets[task.group] + task.first_row; row < end; row += rows_at_once)
-                for (int p = 0; p < panels; ++p)
-                    kernels_.multiply({.rows = std::min(rows_at_once, end - row),
-                                       .columns = columns(p),
-                                       .depth = x.cols,
-                                       .a = x.row(row),
-                                       .a_stride = x.stride,
-                                       .a_transposed = false,
-                                       .b = memory + p * panel_floats,
-                                       .c = y.row(row) + task.first_column + p * kernels_.panel_columns,
-                                       .c_stride = y.stride,
-                                       .add = write == Write::add});
+    [[nodiscard]] bool on_pairs(DType dtype) const { return pairs_ && dtype == DType::bfloat16; }
+    [[nodiscard]] bool on_pairs(const RowGroups& groups) const {
+        return !groups.weights.empty() && on_pairs(groups.weights.front()->dtype());
+    }
+
+    struct Area {
+        int rows, columns;
+    };
+
+    // Rows first … end of the left factor's columns from left_column on and the right one's from right_column on.
+    struct Factors {
+        SourceRows dy, x;
+        int first, end;
+        int left_column, right_column;
+    };
+
+    struct LeftRows {
+        const float* data;
+        long stride;
+    };
+
+    // Rows of a task that pass by all panels while they stay near.
+    [[nodiscard]] int rows_at_once(int depth) const {
+        constexpr int most = 504;
+        return int(std::clamp<std::size_t>(near_bytes_ / 2 / sizeof(float) / std::size_t(std::max(depth, 1)), 1, most));
+    }
+
+    template <class Result>
+    void multiply(const RowGroups& in, Form form, int columns, const Result& result) const {
+        if (in.weights.empty()) return;
+        PackedWeight::pack(in, form, kernels_, threads_);
+        const SourceRows rows(in.rows);
+        const bool copied = rows.narrow() || (crowds(rows.stride()) && columns >= 4 * width_);
+        const TaskGrid tasks(in.offsets, (columns + width_ - 1) / width_,
+                             {rows_at_once(rows.cols()), kernels_.product.tile_rows, threads_.count()});
+        threads_.for_each_task(tasks.count(), [&](long i, Scratch& scratch) {
+            const GridTask task = tasks.at(i);
+            const int first = in.offsets[task.group] + task.first_row;
+            const int strip_rows = result.direct() ? task.rows : std::min(task.rows, most_strip_rows);
+            const int panels = result.direct() ? 1 : strip_panels;
+            const std::size_t strip_floats = std::size_t(result.parts) * strip_rows * panels * width_;
+            float* memory = scratch.floats(strip_floats + (copied ? std::size_t(task.rows) * apart(rows.cols()) : 0));
+            const LeftRows left = copied ? copy(rows, first, task.rows, memory + strip_floats)
+                                         : LeftRows{rows.floats(first, 0), rows.stride()};
+            const auto& weight = static_cast<const PackedWeight&>(*in.weights[task.group]);
+            const Right right{weight, form, rows.cols(), columns, task.first_panel + task.panels};
+            for (int p = task.first_panel; p < right.end; p += panels)
+                for (int row = 0; row < task.rows; row += strip_rows) {
+                    const int strip_end = std::min(right.end, p + panels) * width_;
+                    const Strip strip{.row = first + row,
+                                      .rows = std::min(strip_rows, task.rows - row),
+                                      .column = p * width_,
+                                      .columns = std::min(columns, strip_end) - p * width_,
+                                      .memory = memory,
+                                      .memory_stride = long(panels) * width_};
+                    multiply_strip({left.data + row * left.stride, left.stride}, right, strip, result);
+                }
         });
     }
 
-    // The task's part of dw += dyᵀ x for one block of rows. dy is copied to rows a little apart from a power of two,
-    // which would crowd few lines of the cache.
-    void add_block(FloatRows<const float*> dy, FloatRows<const float*> x, const Task& task, FloatRows<float*> dw,
-                   Scratch& scratch) const {
-        const int panel_columns = kernels_.panel_columns;
-        const int stride = (task.rows + 15) / 16 * 16 + 16;
-        float* left = scratch.floats(std::size_t(block_rows) * (stride + panel_columns));
-        float* panel = left + std::ptrdiff_t(block_rows) * stride;
-        for (int t = 0; t < dy.rows; ++t)
-            std::copy_n(dy.row(t) + task.first_row, task.rows, left + std::ptrdiff_t(t) * stride);
-        for (int column = 0; column < task.columns; column += panel_columns) {
-            const int columns = std::min(panel_columns, task.columns - column);
-            kernels_.pack(x.data + task.first_column + column, x.stride, x.rows, columns, panel);
-            kernels_.multiply({.rows = task.rows,
-                               .columns = columns,
-                               .depth = x.rows,
-                               .a = left,
-                               .a_stride = stride,
-                               .a_transposed = true,
-                               .b = panel,
-                               .c = dw.row(task.first_row) + task.first_column + column,
-                               .c_stride = dw.stride,
-                               .add = true});
+    // A task's right factor.
+    struct Right {
+        const PackedWeight& weight;
+        Form form;
+        int depth, columns;
+        int end;  ///< of the task's panels
+    };
+
+    template <class Result>
+    void multiply_strip(LeftRows left, const Right& right, const Strip& strip, const Result& result) const {
+        for (int column = 0; column < strip.columns; column += width_) {
+            const int p = (strip.column + column) / width_;
+            const int count = std::min(width_, strip.columns - column);
+            result.bring_near(strip, column, count);
+            for (int part = 0; part < result.parts; ++part) {
+                SumsPlace to = result.place(strip, part);
+                to.data += column;
+                const float* panel =
+                    right.weight.panel(right.form, p + part * (right.columns / width_), kernels_.product);
+                multiply_panel(left, {panel, right.depth, p + 1 < right.end}, {strip.rows, count}, to);
+            }
+        }
+        result.finish(strip);
+    }
+
+    struct Panel {
+        const float* data;
+        int depth;
+        bool followed;  ///< in memory by one that comes soon
+    };
+
+    void multiply_panel(LeftRows left, Panel panel, Area area, SumsPlace to) const {
+        constexpr int depth_at_once = 1024;
+        for (int first = 0; first == 0 || first < panel.depth; first += depth_at_once) {
+            const int part = std::min(depth_at_once, panel.depth - first), rest = panel.depth - first - part;
+            const int ahead = rest > 0 ? rest : panel.followed ? panel.depth : 0;
+            kernels_.product.multiply({.rows = area.rows,
+                                       .columns = area.columns,
+                                       .depth = part,
+                                       .a = left.data + first,
+                                       .a_stride = left.stride,
+                                       .a_transposed = false,
+                                       .b = panel.data + std::ptrdiff_t(first) * width_,
+                                       .c = to.data,
+                                       .c_stride = to.stride,
+                                       .add = to.add || first > 0,
+                                       .after_b = long(std::min(part, ahead)) * width_});
         }
     }
 
+    [[nodiscard]] LeftRows copy(const SourceRows& rows, int first, int count, float* to) const {
+        const long stride = apart(rows.cols());
+        for (int r = 0; r < count; ++r) copy_row(rows, first + r, 0, rows.cols(), to + r * stride);
+        return {to, stride};
+    }
+    void copy_row(const SourceRows& rows, int row, int column, int count, float* to) const {
+        if (rows.narrow())
+            kernels_.conversion.widen(rows.bits(row, column), to, count);
+        else
+            std::copy_n(rows.floats(row, column), count, to);
+    }
+
+    // Parts of dw whose factors stay near; some for each thread.
+    [[nodiscard]] Area cut_gradient(long groups, int rows, int columns) const {
+        Area area{512, 512};
+        const auto tasks = [&] {
+            return groups * ((rows + area.rows - 1) / area.rows) * ((columns + area.columns - 1) / area.columns);
+        };
+        while (threads_.count() > 1 && area.rows > 128 && tasks() < 4L * threads_.count())
+            (area.rows >= area.columns ? area.rows : area.columns) /= 2;
+        return area;
+    }
+
+    // dw (+)= dyᵀ x. Rows of both are taken in parts, whose products continue the same sums.
+    void add_outer_products(const Factors& in, FloatRows<float*> dw, Write write, Scratch& scratch) const {
+        const ProductKernels& product = kernels_.product;
+        for (int n = 0; in.first == in.end && write == Write::assign && n < dw.rows; ++n)
+            std::fill_n(dw.row(n), dw.cols, 0.0F);
+        const int longest = std::min(depth_of_gradient_, in.end - in.first);
+        const std::size_t left_floats =
+            (longest + 1) * std::size_t(product.left_columns) * ((dw.rows + product.tile_rows - 1) / product.tile_rows);
+        const std::size_t right_floats = panel_apart(longest) * ((dw.cols + width_ - 1) / width_);
+        const std::size_t wide_floats = longest * std::size_t(apart(std::max(dw.rows, dw.cols)));
+        const bool widened = in.dy.narrow() || in.x.narrow();
+        float* left = scratch.floats(left_floats + right_floats + (widened ? wide_floats : 0));
+        float* right = left + left_floats;
+        float* wide = right + right_floats;
+        for (int first = in.first; first < in.end; first += depth_of_gradient_) {
+            const int depth = std::min(depth_of_gradient_, in.end - first);
+            const LeftRows dy = floats_of(in.dy, {first, depth}, {in.left_column, dw.rows}, wide);
+            product.pack_left(dy.data, dy.stride, depth, dw.rows, left);
+            pack_right(floats_of(in.x, {first, depth}, {in.right_column, dw.cols}, wide), {depth, dw.cols}, right);
+            for (int column = 0; column < dw.cols; column += width_)
+                product.multiply({.rows = dw.rows,
+                                  .columns = std::min(width_, dw.cols - column),
+                                  .depth = depth,
+                                  .a = left,
+                                  .a_stride = 0,
+                                  .a_transposed = true,
+                                  .a_tiled = true,
+                                  .b = right + column / width_ * panel_apart(depth),
+                                  .c = dw.data + column,
+                                  .c_stride = dw.stride,
+                                  .add = write == Write::add || first > in.first});
+        }
+    }
+
+    [[nodiscard]] std::ptrdiff_t panel_apart(int depth) const { return std::ptrdiff_t(depth) * width_ + 16; }
+
+    // Some rows of all panels after the other, so that rows are read in long runs.
+    void pack_right(LeftRows in, Area area, float* to) const {
+        constexpr int rows_at_once = 8;
+        for (int row = 0; row < area.rows; row += rows_at_once)
+            for (int column = 0; column < area.columns; column += width_)
+                kernels_.product.pack(in.data + row * in.stride + column, in.stride,
+                                      std::min(rows_at_once, area.rows - row), std::min(width_, area.columns - column),
+                                      to + column / width_ * panel_apart(area.rows) + std::ptrdiff_t(row) * width_);
+    }
+
+    struct Range {
+        int first, count;
+    };
+    // The rows themselves, or a wider copy in `memory`.
+    [[nodiscard]] LeftRows floats_of(const SourceRows& in, Range rows, Range columns, float* memory) const {
+        if (!in.narrow()) return {in.floats(rows.first, columns.first), in.stride()};
+        const long stride = apart(columns.count);
+        for (int r = 0; r < rows.count; ++r)
+            kernels_.conversion.widen(in.bits(rows.first + r, columns.first), memory + r * stride, columns.count);
+        return {memory, stride};
+    }
+
     const Threads& threads_;
-    const ProductKernels& kernels_;
+    const VectorKernels& kernels_;
     std::unique_ptr<ActivationOperations> activation_;
+    std::unique_ptr<MatrixProduct> pairs_;  // what multiplies bfloat16, where an instruction does
+    int width_ = kernels_.product.panel_columns;
+    std::size_t near_bytes_ = near_cache_bytes();
+    int depth_of_gradient_ = near_bytes_ >= (1U << 20) ? 256 : 128;
 };
 
 }  // namespace

@@ -50,7 +50,7 @@ void add_chosen_gradient(std::span<const int> chosen, const float* weights, cons
 class CpuRouting final : public RoutingOperations {
 public:
     explicit CpuRouting(CpuContext context)
-        : threads_(context.threads), softmax_(context.kernels.softmax), rows_(context.kernels.rows) {}
+        : threads_(context.threads), softmax_(context.kernels.softmax), rows_(context.kernels.rows.wide) {}
 
     void select(ConstRows logits, int top_k, std::span<int> experts, Stream&) const override {
         if (top_k > logits.cols()) throw Error(concat("select: ", top_k, " choices of ", logits.cols(), " experts"));
@@ -139,7 +139,7 @@ public:
 private:
     const Threads& threads_;
     const SoftmaxKernels& softmax_;
-    const RowKernels& rows_;
+    const RowKernels<float>& rows_;
 };
 
 }  // namespace

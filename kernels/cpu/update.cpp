@@ -9,7 +9,7 @@
 namespace expar {
 namespace {
 
-constexpr long grain_floats = 1 << 14;
+constexpr long run_floats = 1 << 14;  // below this, a second thread costs more than it saves
 
 class CpuUpdate final : public UpdateOperations {
 public:
@@ -34,7 +34,9 @@ public:
         const auto w = floats(value);
         const auto m = floats(moment1);
         const auto v = floats(moment2);
-        for_each_row(w, [&](long i) { kernels_.adamw(factors, {g.row(i), w.row(i), m.row(i), v.row(i)}, w.cols); });
+        for_each_run(w, [&](long i, long first, long count) {
+            kernels_.adamw(factors, {g.row(i) + first, w.row(i) + first, m.row(i) + first, v.row(i) + first}, count);
+        });
     }
 
     void sgd(double learning_rate, double weight_decay, double gradient_scale, ConstRows gradient, Rows value,
@@ -42,13 +44,22 @@ public:
         const auto g = floats(gradient);
         const auto w = floats(value);
         const SgdFactors factors{float(learning_rate), float(weight_decay), float(gradient_scale)};
-        for_each_row(w, [&](long i) { kernels_.sgd(factors, g.row(i), w.row(i), w.cols); });
+        for_each_run(w, [&](long i, long first, long count) {
+            kernels_.sgd(factors, g.row(i) + first, w.row(i) + first, count);
+        });
     }
 
     [[nodiscard]] double sum_of_squares(ConstRows values, Stream&) const override {
-        const auto from = floats(values);
-        std::vector<double> sums(std::size_t(from.rows));
-        for_each_row(from, [&](long i) { sums[std::size_t(i)] = kernels_.sum_of_squares(from.row(i), from.cols); });
+        std::vector<double> sums;
+        with_storage(values.dtype(), [&]<class Element>(Element) {
+            const auto from = elements<Element>(values);
+            const long runs = runs_of(from);
+            sums.resize(std::size_t(from.rows * runs));
+            for_each_run(from, [&](long i, long first, long count) {
+                sums[std::size_t(i * runs + first / run_floats)] =
+                    rows_.of<Element>().sum_of_squares(from.row(i) + first, count);
+            });
+        });
         double total = 0;
         for (const double sum : sums) total += sum;
         return total;
@@ -59,25 +70,35 @@ public:
         for (const ConstRows& part : parts) from.push_back(floats(part));
         const auto to = floats(out);
         const std::vector<float> ones(parts.size(), 1.0F);
-        for_each_row(to, [&](long i) {
+        for_each_run(to, [&](long i, long first, long count) {
             std::vector<const float*> rows;
-            for (const auto& part : from) rows.push_back(part.row(i));
-            rows_.weighted_sum(rows.data(), ones.data(), int(rows.size()), to.row(i), to.cols);
+            for (const auto& part : from) rows.push_back(part.row(i) + first);
+            rows_.wide.weighted_sum(rows.data(), ones.data(), int(rows.size()), to.row(i) + first, count);
         });
     }
 
 private:
+    template <class Pointer>
+    static long runs_of(const FloatRows<Pointer>& rows) {
+        return (long(rows.cols) + run_floats - 1) / run_floats;
+    }
+
+    // Calls work(row, first column, columns) for runs that depend on the shape alone: a block of parameters is one row.
     template <class Pointer, class Work>
-    void for_each_row(const FloatRows<Pointer>& rows, Work work) const {
-        const long grain = std::max(1L, grain_floats / std::max(1, rows.cols));
-        threads_.for_each_range(rows.rows, grain, [&](long first, long last) {
-            for (long i = first; i < last; ++i) work(i);
+    void for_each_run(const FloatRows<Pointer>& rows, Work work) const {
+        const long runs = runs_of(rows);
+        const long grain = std::max(1L, run_floats / std::max(1, rows.cols));
+        threads_.for_each_range(rows.rows * runs, grain, [&](long begin, long end) {
+            for (long run = begin; run < end; ++run) {
+                const long first = run % runs * run_floats;
+                work(run / runs, first, std::min(run_floats, rows.cols - first));
+            }
         });
     }
 
     const Threads& threads_;
     const UpdateKernels& kernels_;
-    const RowKernels& rows_;
+    const ByElement<RowKernels>& rows_;
 };
 
 }  // namespace

@@ -54,28 +54,28 @@ Point evaluate(Activation kind, double x) {
 class ReferenceActivation final : public ActivationOperations {
 public:
     void forward(Activation kind, ConstRows inner, Rows out, Stream&) const override {
-        with_real(inner.dtype(), [&]<class Real>(Real) {
+        with_element(inner.dtype(), [&]<class Element>(Element) {
             const int width = out.cols();
             for (int i = 0; i < out.rows(); ++i)
                 for (int c = 0; c < width; ++c) {
-                    const auto in = inner.row<Real>(i);
+                    const auto in = inner.row<Element>(i);
                     const double up = kind == Activation::swiglu ? double(in[width + c]) : 1;
-                    out.row<Real>(i)[c] = Real(evaluate(kind, double(in[c])).value * up);
+                    out.row<Element>(i)[c] = rounded<Element>(evaluate(kind, double(in[c])).value * up);
                 }
         });
     }
 
     void backward(Activation kind, ConstRows inner, ConstRows d_out, Rows d_inner, Stream&) const override {
-        with_real(inner.dtype(), [&]<class Real>(Real) {
+        with_elements(inner.dtype(), d_out.dtype(), [&]<class Element, class Gradient>(Element, Gradient) {
             const int width = d_out.cols();
             for (int i = 0; i < d_out.rows(); ++i)
                 for (int c = 0; c < width; ++c) {
-                    const auto in = inner.row<Real>(i);
-                    const double d = double(d_out.row<Real>(i)[c]);
+                    const auto in = inner.row<Element>(i);
+                    const double d = double(d_out.row<Gradient>(i)[c]);
                     const Point at = evaluate(kind, double(in[c]));
                     const double up = kind == Activation::swiglu ? double(in[width + c]) : 1;
-                    d_inner.row<Real>(i)[c] = Real(d * up * at.slope);
-                    if (kind == Activation::swiglu) d_inner.row<Real>(i)[width + c] = Real(d * at.value);
+                    d_inner.row<Element>(i)[c] = rounded<Element>(d * up * at.slope);
+                    if (kind == Activation::swiglu) d_inner.row<Element>(i)[width + c] = rounded<Element>(d * at.value);
                 }
         });
     }

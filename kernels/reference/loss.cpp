@@ -27,13 +27,13 @@ public:
 
     void backward(ConstRows logits, std::span<const int> targets, ConstRows log_sum_exp, double scale, Rows d_logits,
                   Stream&) const override {
-        with_real(logits.dtype(), [&]<class Real>(Real) {
+        with_elements(logits.dtype(), d_logits.dtype(), [&]<class Real, class Element>(Real, Element) {
             for (int i = 0; i < logits.rows(); ++i)
                 for (int c = 0; c < logits.cols(); ++c) {
                     const double probability =
                         std::exp(double(logits.row<Real>(i)[c]) - double(log_sum_exp.row<Real>(i)[0]));
                     const double d = scale * (probability - (c == targets[i] ? 1 : 0));
-                    d_logits.row<Real>(i)[c] = targets[i] < 0 ? Real(0) : Real(d);
+                    d_logits.row<Element>(i)[c] = rounded<Element>(targets[i] < 0 ? 0 : d);
                 }
         });
     }

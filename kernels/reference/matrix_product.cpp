@@ -8,42 +8,41 @@
 namespace expar {
 namespace {
 
-template <class Real>
-void write_to(Real& out, double value, Write write) {
-    out = write == Write::assign ? Real(value) : out + Real(value);
+// A matrix of any type in float64; `values_of` a weight are those that products on its dtype multiply by.
+struct Values {
+    int rows, cols;
+    std::vector<double> values;
+
+    [[nodiscard]] double at(int r, int c) const { return values[std::size_t(r) * cols + c]; }
+};
+
+Values values_of(ConstRows rows) {
+    Values result{rows.rows(), rows.cols(), {}};
+    with_element(rows.dtype(), [&]<class Element>(Element) {
+        for (int r = 0; r < rows.rows(); ++r)
+            for (const Element value : rows.row<Element>(r)) result.values.push_back(double(value));
+    });
+    return result;
 }
 
-template <class Real>
-void forward_group(ConstRows x, ConstRows w, Rows y, Write write) {
-    for (int t = 0; t < x.rows(); ++t)
-        for (int n = 0; n < w.rows(); ++n) {
-            const auto x_row = x.row<Real>(t);
-            const auto w_row = w.row<Real>(n);
-            double sum = 0;
-            for (int k = 0; k < x.cols(); ++k) sum += double(x_row[k]) * double(w_row[k]);
-            write_to(y.row<Real>(t)[n], sum, write);
-        }
+Values values_of(const Weight& weight) {
+    Values result = values_of(weight.values());
+    with_element(weight.dtype(), [&]<class Element>(Element) {
+        for (double& value : result.values) value = double(rounded<Element>(value));
+    });
+    return result;
 }
 
-template <class Real>
-void input_gradient_group(ConstRows dy, ConstRows w, Rows dx, Write write) {
-    for (int t = 0; t < dy.rows(); ++t)
-        for (int k = 0; k < w.cols(); ++k) {
-            const auto dy_row = dy.row<Real>(t);
-            double sum = 0;
-            for (int n = 0; n < w.rows(); ++n) sum += double(dy_row[n]) * double(w.row<Real>(n)[k]);
-            write_to(dx.row<Real>(t)[k], sum, write);
-        }
-}
-
-template <class Real>
-void weight_gradient_block(ConstRows dy, ConstRows x, Rows dw) {
-    for (int n = 0; n < dw.rows(); ++n)
-        for (int k = 0; k < dw.cols(); ++k) {
-            double sum = 0;
-            for (int t = 0; t < x.rows(); ++t) sum += double(dy.row<Real>(t)[n]) * double(x.row<Real>(t)[k]);
-            dw.row<Real>(n)[k] += Real(sum);
-        }
+// Assigns or adds sum(r, c) to every element.
+template <class Sum>
+void write_to(Rows out, Write write, Sum sum) {
+    with_element(out.dtype(), [&]<class Element>(Element) {
+        for (int r = 0; r < out.rows(); ++r)
+            for (int c = 0; c < out.cols(); ++c) {
+                Element& element = out.row<Element>(r)[c];
+                element = rounded<Element>(write == Write::assign ? sum(r, c) : double(element) + sum(r, c));
+            }
+    });
 }
 
 class ReferenceWeight final : public Weight {
@@ -62,18 +61,22 @@ public:
         return std::make_unique<ReferenceWeight>(values, dtype);
     }
 
-    void forward(const RowGroups& x, Rows y, Write write, Stream&) const override {
-        with_real(x.rows.dtype(), [&]<class Real>(Real) {
-            for_each_group(x, [&](const Weight& weight, int first, int rows) {
-                forward_group<Real>(x.rows.slice(first, rows), weight.values(), y.slice(first, rows), write);
+    void forward(const RowGroups& groups, Rows y, Write write, Stream&) const override {
+        for_each_group(groups, y, [&](const Values& x, const Values& w, Rows out) {
+            write_to(out, write, [&](int t, int n) {
+                double sum = 0;
+                for (int k = 0; k < x.cols; ++k) sum += x.at(t, k) * w.at(n, k);
+                return sum;
             });
         });
     }
 
-    void input_gradient(const RowGroups& dy, Rows dx, Write write, Stream&) const override {
-        with_real(dy.rows.dtype(), [&]<class Real>(Real) {
-            for_each_group(dy, [&](const Weight& weight, int first, int rows) {
-                input_gradient_group<Real>(dy.rows.slice(first, rows), weight.values(), dx.slice(first, rows), write);
+    void input_gradient(const RowGroups& groups, Rows dx, Write write, Stream&) const override {
+        for_each_group(groups, dx, [&](const Values& dy, const Values& w, Rows out) {
+            write_to(out, write, [&](int t, int k) {
+                double sum = 0;
+                for (int n = 0; n < w.rows; ++n) sum += dy.at(t, n) * w.at(n, k);
+                return sum;
             });
         });
     }
@@ -86,8 +89,10 @@ public:
 
     void input_gradient_activated(const RowGroups& dy, Activation activation, Rows inner, Rows activated,
                                   Stream& stream) const override {
-        std::vector<std::byte> memory(activated.bytes());
-        const Rows d_activated(memory.data(), activated.rows(), activated.cols(), activated.dtype());
+        // Not stored: it stays in the wide type until d_inner is written.
+        const DType dtype = wide(inner.dtype());
+        std::vector<std::byte> memory(std::size_t(inner.rows() * (activated.cols() + inner.cols())) * size_of(dtype));
+        const Rows d_activated(memory.data(), activated.rows(), activated.cols(), dtype);
         input_gradient(dy, d_activated, Write::assign, stream);
         activation_->forward(activation, inner, activated, stream);
         activation_->backward(activation, inner, d_activated, inner, stream);
@@ -95,23 +100,28 @@ public:
 
     void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw, Write write,
                          Stream&) const override {
-        with_real(dy.dtype(), [&]<class Real>(Real) {
-            for (std::size_t g = 0; g < dw.size(); ++g) {
-                for (int n = 0; write == Write::assign && n < dw[g].rows(); ++n)
-                    std::ranges::fill(dw[g].row<Real>(n), Real(0));
-                for (int first = offsets[g]; first < offsets[g + 1]; first += block_rows) {
-                    const int rows = std::min(block_rows, offsets[g + 1] - first);
-                    weight_gradient_block<Real>(dy.slice(first, rows), x.slice(first, rows), dw[g]);
-                }
+        for (std::size_t g = 0; g < dw.size(); ++g) {
+            if (write == Write::assign) write_to(dw[g], Write::assign, [](int, int) { return 0.0; });
+            for (int first = offsets[g]; first < offsets[g + 1]; first += block_rows) {
+                const int rows = std::min(block_rows, offsets[g + 1] - first);
+                const Values left = values_of(dy.slice(first, rows)), right = values_of(x.slice(first, rows));
+                write_to(dw[g], Write::add, [&](int n, int k) {
+                    double sum = 0;
+                    for (int t = 0; t < rows; ++t) sum += left.at(t, n) * right.at(t, k);
+                    return sum;
+                });
             }
-        });
+        }
     }
 
 private:
+    // Calls work(rows, weight, out) for every group.
     template <class Work>
-    static void for_each_group(const RowGroups& groups, Work work) {
-        for (std::size_t g = 0; g < groups.weights.size(); ++g)
-            work(*groups.weights[g], groups.offsets[g], groups.offsets[g + 1] - groups.offsets[g]);
+    static void for_each_group(const RowGroups& groups, Rows out, Work work) {
+        for (std::size_t g = 0; g < groups.weights.size(); ++g) {
+            const int first = groups.offsets[g], rows = groups.offsets[g + 1] - first;
+            work(values_of(groups.rows.slice(first, rows)), values_of(*groups.weights[g]), out.slice(first, rows));
+        }
     }
 
     std::unique_ptr<ActivationOperations> activation_ = make_reference_activation();

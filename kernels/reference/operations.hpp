@@ -13,8 +13,8 @@
 
 namespace expar {
 
-// One file of this folder each. Plain loops over elements, float32 or float64; sums are made in float64 and rounded
-// once, where the operation does not promise another order.
+// One file of this folder each. Plain loops over elements; sums are made in float64 and rounded once, where the
+// operation does not promise another order.
 [[nodiscard]] std::unique_ptr<MatrixProduct> make_reference_product();
 [[nodiscard]] std::unique_ptr<RowOperations> make_reference_rows();
 [[nodiscard]] std::unique_ptr<RoutingOperations> make_reference_routing();

@@ -8,16 +8,16 @@
 namespace expar {
 namespace {
 
-template <class Real>
-std::span<const Real> row_of(const Stacked& in, int r) {
-    return r < in.first.rows() ? in.first.row<Real>(r) : in.second.row<Real>(r - in.first.rows());
+template <class Element>
+std::span<const Element> row_of(const Stacked& in, int r) {
+    return r < in.first.rows() ? in.first.row<Element>(r) : in.second.row<Element>(r - in.first.rows());
 }
 
-template <class Real>
-Real dot_of(std::span<const Real> a, std::span<const Real> b) {
+template <class Element>
+double dot_of(std::span<const Element> a, std::span<const Element> b) {
     double sum = 0;
     for (std::size_t c = 0; c < a.size(); ++c) sum += double(a[c]) * double(b[c]);
-    return Real(sum);
+    return sum;
 }
 
 template <class Real>
@@ -28,69 +28,68 @@ Real sigmoid(Real x) {
 class ReferenceRows final : public RowOperations {
 public:
     void gather(Stacked in, std::span<const int> index, Rows out, Stream&) const override {
-        with_real(out.dtype(), [&]<class Real>(Real) {
-            for (int i = 0; i < out.rows(); ++i) {
-                if (index[i] < 0)
-                    std::ranges::fill(out.row<Real>(i), Real(0));
-                else
-                    std::ranges::copy(row_of<Real>(in, index[i]), out.row<Real>(i).begin());
-            }
-        });
-    }
-
-    void scaled_gather(Stacked in, std::span<const int> index, ConstRows weights, Rows out, Stream&) const override {
-        with_real(out.dtype(), [&]<class Real>(Real) {
+        with_elements(in.first.dtype(), out.dtype(), [&]<class From, class To>(From, To) {
             for (int i = 0; i < out.rows(); ++i)
                 for (int c = 0; c < out.cols(); ++c)
-                    out.row<Real>(i)[c] = index[i] < 0 ? 0 : weights.row<Real>(i)[0] * row_of<Real>(in, index[i])[c];
+                    out.row<To>(i)[c] = rounded<To>(index[i] < 0 ? 0 : double(row_of<From>(in, index[i])[c]));
         });
     }
 
     void weighted_sum(Stacked in, std::span<const int> index, ConstRows weights, Rows out, Stream&) const override {
         if (out.rows() == 0) return;
         const int top_k = int(index.size()) / out.rows();
-        with_real(out.dtype(), [&]<class Real>(Real) {
-            for (int i = 0; i < out.rows(); ++i) {
-                const auto sum = out.row<Real>(i);
-                std::ranges::fill(sum, Real(0));
-                for (int j = 0; j < top_k; ++j) {
-                    const int source = index[i * top_k + j];
-                    if (source < 0) continue;
-                    const Real weight = weights.rows() ? weights.row<Real>(i)[j] : Real(1);
-                    for (int c = 0; c < out.cols(); ++c) sum[c] = std::fma(weight, row_of<Real>(in, source)[c], sum[c]);
+        with_element(out.dtype(), [&]<class Element>(Element) {
+            using Real = Wide<Element>;
+            for (int i = 0; i < out.rows(); ++i)
+                for (int c = 0; c < out.cols(); ++c) {
+                    Real sum = 0;
+                    for (int j = 0; j < top_k; ++j) {
+                        const int source = index[i * top_k + j];
+                        if (source < 0) continue;
+                        const Real weight = weights.rows() ? weights.row<Real>(i)[j] : Real(1);
+                        sum = std::fma(weight, Real(row_of<Element>(in, source)[c]), sum);
+                    }
+                    out.row<Element>(i)[c] = rounded<Element>(sum);
                 }
+        });
+    }
+
+    void weighted_sum_backward(Stacked d_sums, std::span<const int> index, const Terms& terms, Rows d_terms,
+                               Rows d_weights, Stream&) const override {
+        with_element(d_terms.dtype(), [&]<class Element>(Element) {
+            using Real = Wide<Element>;
+            for (int i = 0; i < d_terms.rows(); ++i) {
+                for (int c = 0; c < d_terms.cols(); ++c)
+                    d_terms.row<Element>(i)[c] = rounded<Element>(
+                        index[i] < 0 ? 0 : terms.weights.row<Real>(i)[0] * Real(row_of<Element>(d_sums, index[i])[c]));
+                d_weights.row<Real>(i)[0] =
+                    index[i] < 0 ? 0
+                                 : Real(dot_of<Element>(terms.rows.row<Element>(i), row_of<Element>(d_sums, index[i])));
             }
         });
     }
 
-    void dot(ConstRows a, Stacked b, std::span<const int> index, Rows out, Stream&) const override {
-        with_real(a.dtype(), [&]<class Real>(Real) {
-            for (int i = 0; i < a.rows(); ++i)
-                out.row<Real>(i)[0] = index[i] < 0 ? 0 : dot_of<Real>(a.row<Real>(i), row_of<Real>(b, index[i]));
-        });
-    }
-
     void scatter_add(ConstRows in, std::span<const int> index, Rows out, Stream&) const override {
-        with_real(in.dtype(), [&]<class Real>(Real) {
+        with_elements(in.dtype(), out.dtype(), [&]<class From, class To>(From, To) {
             for (int i = 0; i < in.rows(); ++i)
-                for (int c = 0; index[i] >= 0 && c < in.cols(); ++c) out.row<Real>(index[i])[c] += in.row<Real>(i)[c];
+                if (index[i] >= 0) add_row<From, To>(in.row<From>(i), out.row<To>(index[i]));
         });
     }
 
     void add(ConstRows in, Rows out, Stream&) const override {
-        with_real(in.dtype(), [&]<class Real>(Real) {
-            for (int i = 0; i < in.rows(); ++i)
-                for (int c = 0; c < in.cols(); ++c) out.row<Real>(i)[c] += in.row<Real>(i)[c];
+        with_element(in.dtype(), [&]<class Element>(Element) {
+            for (int i = 0; i < in.rows(); ++i) add_row<Element, Element>(in.row<Element>(i), out.row<Element>(i));
         });
     }
 
     void sigmoid_gate(ConstRows in, ConstRows logit, Rows out, Write write, Stream&) const override {
-        with_real(in.dtype(), [&]<class Real>(Real) {
+        with_element(in.dtype(), [&]<class Element>(Element) {
+            using Real = Wide<Element>;
             for (int i = 0; i < in.rows(); ++i) {
                 const Real gate = sigmoid(logit.row<Real>(i)[0]);
                 for (int c = 0; c < in.cols(); ++c) {
-                    const Real before = write == Write::add ? out.row<Real>(i)[c] : Real(0);
-                    out.row<Real>(i)[c] = before + gate * in.row<Real>(i)[c];
+                    const Real before = write == Write::add ? Real(out.row<Element>(i)[c]) : Real(0);
+                    out.row<Element>(i)[c] = rounded<Element>(before + gate * Real(in.row<Element>(i)[c]));
                 }
             }
         });
@@ -98,13 +97,22 @@ public:
 
     void sigmoid_gate_backward(ConstRows in, ConstRows logit, ConstRows d_out, Rows d_in, Rows d_logit,
                                Stream&) const override {
-        with_real(in.dtype(), [&]<class Real>(Real) {
+        with_element(in.dtype(), [&]<class Element>(Element) {
+            using Real = Wide<Element>;
             for (int i = 0; i < in.rows(); ++i) {
                 const Real gate = sigmoid(logit.row<Real>(i)[0]);
-                d_logit.row<Real>(i)[0] = gate * (1 - gate) * dot_of<Real>(in.row<Real>(i), d_out.row<Real>(i));
-                for (int c = 0; c < in.cols(); ++c) d_in.row<Real>(i)[c] = gate * d_out.row<Real>(i)[c];
+                d_logit.row<Real>(i)[0] =
+                    gate * (1 - gate) * Real(dot_of<Element>(in.row<Element>(i), d_out.row<Element>(i)));
+                for (int c = 0; c < in.cols(); ++c)
+                    d_in.row<Element>(i)[c] = rounded<Element>(gate * Real(d_out.row<Element>(i)[c]));
             }
         });
+    }
+
+private:
+    template <class From, class To>
+    static void add_row(std::span<const From> in, std::span<To> out) {
+        for (std::size_t c = 0; c < in.size(); ++c) out[c] = rounded<To>(double(out[c]) + double(in[c]));
     }
 };
 

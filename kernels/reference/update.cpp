@@ -43,9 +43,9 @@ public:
 
     [[nodiscard]] double sum_of_squares(ConstRows values, Stream&) const override {
         double sum = 0;
-        with_real(values.dtype(), [&]<class Real>(Real) {
+        with_element(values.dtype(), [&]<class Element>(Element) {
             for (int i = 0; i < values.rows(); ++i)
-                for (const Real value : values.row<Real>(i)) sum += double(value) * double(value);
+                for (const Element value : values.row<Element>(i)) sum += double(value) * double(value);
         });
         return sum;
     }

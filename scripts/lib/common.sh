@@ -102,3 +102,48 @@ build_tree() {
     }
     cmake --build "$build" --target "$target" --parallel "$(nproc)" || fail "the build in $build failed"
 }
+
+# text_flag FLAG ARGUMENT...: takes the first of a command line's words that every script which trains on text has. Sets
+# `taken`, how many words it was, and one of `install`, `build`, `out` and `texts`.
+text_flag() {
+    case $1 in
+        --no-install) install=no; taken=1 ;;
+        --build-dir) build=$(absolute "$(value_of "$@")"); taken=2 ;;
+        --out) out=$(absolute "$(value_of "$@")"); taken=2 ;;
+        --text)
+            taken=1
+            while ((taken < $#)) && [[ ${*:taken + 1:1} != --* ]]; do
+                taken=$((taken + 1))
+                texts+=("$(absolute "${*:taken:1}")")
+                [[ -r ${texts[-1]} ]] || fail "${texts[-1]}: no such file, or not readable"
+            done
+            ((taken > 1)) || fail "--text needs at least one file" ;;
+        *) fail "unknown argument '$1'; see --help" ;;
+    esac
+}
+
+# build_and_prepare RANKS: with what text_flag has set, installs what is missing, builds the program, sets `expar`, its
+# path, prepares text in $out/text, and has the environment fit so many ranks.
+build_and_prepare() {
+    local program configuration=(-DCMAKE_BUILD_TYPE=Release)
+    local prepare=(python3 "$root/scripts/prepare_text.py" --out "$out/text")
+    if [[ $install == yes ]]; then
+        install_packages "${build_packages[@]}" "${text_packages[@]}"
+    fi
+    for program in mpirun python3; do
+        command -v "$program" >/dev/null || fail "$program is missing; without --no-install this script installs it"
+    done
+    mkdir -p "$out" 2>/dev/null || fail "$out: cannot be made; see --out"
+    [[ -w $out ]] || fail "$out: cannot be written; see --out"
+    mpi_environment "$1"
+
+    echo "== build in $build"
+    # The tests of a build made by test.sh stay; a new build needs none, nor GoogleTest.
+    [[ -f $build/CMakeCache.txt ]] || configuration+=(-DEXPAR_TESTS=OFF)
+    build_tree "$build" expar_cli "${configuration[@]}"
+    expar=$build/expar
+
+    echo "== text in $out/text"
+    if ((${#texts[@]})); then prepare+=(--text "${texts[@]}"); fi
+    "${prepare[@]}"
+}

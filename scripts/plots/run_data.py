@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from studies.information import mean_shares, mutual_information
+
 
 class Unreadable(Exception):
     """A file that is missing or not what it should be, in one line."""
@@ -90,12 +92,10 @@ class Specialisation:
 
 def specialisation_of(loads: list[list[float]], layer: int) -> Specialisation:
     """`loads`: [domains][experts], choices. A domain without choices takes no part."""
-    shares = [[count / sum(row) if sum(row) else math.nan for count in row] for row in loads]
-    counted = [row for row in shares if not math.isnan(row[0])]
-    mean = [sum(part) / len(counted) for part in zip(*counted)]
-    bits = sum(share * math.log2(share / mean[e]) for row in counted for e, share in enumerate(row) if share > 0)
-    ratio = [[share / mean[e] if mean[e] > 0 else math.nan for e, share in enumerate(row)] for row in shares]
-    return Specialisation(layer, bits / len(counted), ratio)
+    mean = mean_shares(loads)
+    ratio = [[count / sum(row) / mean[e] if sum(row) and mean[e] > 0 else math.nan for e, count in enumerate(row)]
+             for row in loads]
+    return Specialisation(layer, mutual_information(loads), ratio)
 
 
 def domain_loads(summary: dict | None, evaluated: list[Path]) -> dict[str, list[list[float]]]:

@@ -18,6 +18,7 @@ REFERENCES = (("unigram", "unigram entropy"), ("bigram", "bigram entropy"), ("tr
               ("gzip", "gzip -9"), ("xz", "xz -9"))
 INK, GRAY, BLUE, RED = "#222222", "#7a7a7a", "#1f5fa8", "#b5402f"
 RATIOS = "RdBu_r"  # diverging, white where a load is the mean; both ends are told apart without red and green
+SHARE = "expert's share of the domain's choices / its mean over the domains"
 # Phases in which ranks wait for one another, and their backwards.
 BETWEEN_RANKS = ("plan", "dispatch", "combine", "objective", "reduce", "clip")
 SETTINGS = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.titlesize": 9.5,
@@ -141,26 +142,31 @@ def milliseconds(seconds: float) -> str:
 def draw_specialisation(axes, picture: RunPicture):
     """Domain x expert of the layer whose choices say most of the domain."""
     strongest = max(picture.specialisations, key=lambda one: one.bits)
-    ratio = numpy.array(strongest.ratio, dtype=float)
-    experts = ratio.shape[1]
-    norm = ratio_norm([ratio])
-    image = axes.imshow(clipped(ratio, norm), norm=norm, cmap=RATIOS, aspect="auto", interpolation="nearest")
-    axes.set_yticks(range(len(picture.domains)), [shortened(name) for name in picture.domains])
-    axes.tick_params(length=0, labelsize=8.5)
+    norm = ratio_norm([numpy.array(strongest.ratio, dtype=float)])
+    image = draw_ratio(axes, strongest.ratio, picture.domains, norm)
     axes.set_xlabel("expert")
+    layers = picture.routing.layers if picture.routing else range(len(picture.specialisations))
+    layer = layers[strongest.layer] if strongest.layer < len(layers) else strongest.layer
+    among = f", the strongest of {len(layers)}" if len(layers) > 1 else ""
+    axes.set_title(f"specialisation in layer {layer}{among}: {strongest.bits:.2f} bit")
+    color_bar(axes.figure, image, axes, SHARE, 0.5)
+
+
+def draw_ratio(axes, ratio: list[list[float]], domains: list[str], norm: LogNorm):
+    """A map of domain x expert, with its numbers where there is room; returns its mesh for a color_bar."""
+    ratio = numpy.array(ratio, dtype=float)
+    image = axes.imshow(clipped(ratio, norm), norm=norm, cmap=RATIOS, aspect="auto", interpolation="nearest")
+    axes.set_yticks(range(len(domains)), [shortened(name) for name in domains])
+    axes.tick_params(length=0, labelsize=8.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=16, integer=True))
-    if experts <= 12 and ratio.shape[0] <= 12:
+    if ratio.shape[1] <= 12 and ratio.shape[0] <= 12:
         for domain, expert in numpy.ndindex(ratio.shape):
             dark = abs(math.log(max(ratio[domain, expert], 1e-9))) > 0.6 * math.log(norm.vmax)
             axes.annotate(f"{ratio[domain, expert]:.2f}", (expert, domain), ha="center", va="center", fontsize=8,
                           color="white" if dark else INK)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    layers = picture.routing.layers if picture.routing else range(len(picture.specialisations))
-    layer = layers[strongest.layer] if strongest.layer < len(layers) else strongest.layer
-    among = f", the strongest of {len(layers)}" if len(layers) > 1 else ""
-    axes.set_title(f"specialisation in layer {layer}{among}: {strongest.bits:.2f} bit")
-    color_bar(axes.figure, image, axes, "expert's share of the domain's choices / its mean over the domains", 0.5)
+    return image
 
 
 def shortened(name: str, most: int = 20) -> str:

@@ -44,11 +44,15 @@ def train(build_dir, out, ranks, flags):
     call(["mpirun", "-q", "-n", str(ranks), str(binary(build_dir)), "train", *arguments], out.with_suffix(".log"))
 
 
-def call(command, log):
-    """Runs it with its output in a file; a failure ends this script with the command and its last line."""
-    environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_rmaps_base_oversubscribe="1",
-                       OMPI_MCA_hwloc_base_binding_policy="none",  # one rank may have several threads
-                       OMPI_MCA_mpi_yield_when_idle="1", PRTE_MCA_rmaps_default_mapping_policy=":oversubscribe")
+def call(command, log, crowded=True):
+    """Runs it with its output in a file; a failure ends this script with the command and its last line.
+
+    crowded: ranks may outnumber cores
+    """
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    if crowded:
+        environment |= {"OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
+                        "OMPI_MCA_mpi_yield_when_idle": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
     if os.geteuid() == 0:
         environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     with open(log, "w") as file:

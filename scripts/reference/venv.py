@@ -102,9 +102,10 @@ def run(command, failure):
 
 
 def keep_caches_in(build_dir):
-    """Libraries that would write to the home folder, or look for models on the network, do neither."""
+    """Libraries that would write elsewhere, or look for models on the network, do neither."""
     caches = build_dir / "reference-caches"
     os.environ.setdefault("MPLCONFIGDIR", str(caches / "matplotlib"))
     os.environ.setdefault("MPLBACKEND", "Agg")
     os.environ.setdefault("HF_HOME", str(caches / "huggingface"))
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(caches / "inductor"))

@@ -1,8 +1,5 @@
 #include "bench.hpp"
 
-#include <algorithm>
-#include <chrono>
-#include <cmath>
 #include <utility>
 
 #include "expar/base/error.hpp"
@@ -52,21 +49,6 @@ BenchFolder::~BenchFolder() {
     if (owner_) fs::remove_all(path_, ignored);
 }
 
-Spread spread_of(std::vector<double> values) {
-    std::ranges::sort(values);
-    const std::size_t half = values.size() / 2;
-    const double median = values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-    return {values.front(), median, values.back()};
-}
-
-Interval median_within(std::vector<double> values) {
-    std::ranges::sort(values);
-    // How many of n lie below the median is binomial: n/2, and a deviation of sqrt(n)/2.
-    const auto count = double(values.size());
-    const auto below = std::size_t(std::max(0.0, std::floor(count / 2 - 0.98 * std::sqrt(count))));
-    return {values[below], values[values.size() - 1 - below]};
-}
-
 Corpus random_text(std::uint64_t seed) {
     constexpr std::size_t text_bytes = std::size_t{1} << 20;
     const RandomField field(seed, Purpose::test);
@@ -78,9 +60,7 @@ Corpus random_text(std::uint64_t seed) {
 
 double slowest_seconds(const Communicator& world, const std::function<void()>& work) {
     world.barrier({"benchmark"});
-    const auto begin = std::chrono::steady_clock::now();
-    work();
-    double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    double seconds = seconds_of(work);
     world.max(std::span(&seconds, 1), {"benchmark"});
     return seconds;
 }
@@ -91,9 +71,11 @@ Runner add_bench(CLI::App& command) {
     auto& record = *command.add_subcommand("record", "time steps with and without the record of a run");
     auto& reduce =
         *command.add_subcommand("reduce", "time what the sum of gradients adds to a step, with and without overlap");
+    auto& kernels = *command.add_subcommand("kernels", "time every kernel of a step beside what the machine allows");
     const std::pair<CLI::App*, Runner> runners[] = {{&checkpoint, add_bench_checkpoint(checkpoint)},
                                                     {&record, add_bench_record(record)},
-                                                    {&reduce, add_bench_reduce(reduce)}};
+                                                    {&reduce, add_bench_reduce(reduce)},
+                                                    {&kernels, add_bench_kernels(kernels)}};
     return [runners = std::vector(std::begin(runners), std::end(runners))](const Communicator& world) {
         for (const auto& [chosen, run] : runners)
             if (chosen->parsed()) return run(world);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "expar/bench/statistics.hpp"
 #include "expar/train/corpus.hpp"
 #include "expar/train/trainer.hpp"
 #include "fields.hpp"
@@ -43,18 +44,6 @@ private:
     bool owner_;
 };
 
-struct Spread {
-    double min = 0, median = 0, max = 0;
-};
-[[nodiscard]] Spread spread_of(std::vector<double> values);
-
-/// Between which two of the values the median of all that could be measured lies, with 95 % certainty; the outermost
-/// when there are fewer than 6. By counting, so whatever their distribution is (the sign test).
-struct Interval {
-    double from = 0, to = 0;
-};
-[[nodiscard]] Interval median_within(std::vector<double> values);
-
 /// A text of random letters.
 [[nodiscard]] Corpus random_text(std::uint64_t seed);
 
@@ -65,5 +54,6 @@ struct Interval {
 [[nodiscard]] Runner add_bench_checkpoint(CLI::App& command);
 [[nodiscard]] Runner add_bench_record(CLI::App& command);
 [[nodiscard]] Runner add_bench_reduce(CLI::App& command);
+[[nodiscard]] Runner add_bench_kernels(CLI::App& command);
 
 }  // namespace expar::cli

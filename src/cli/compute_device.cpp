@@ -10,6 +10,17 @@ namespace expar::cli {
 void add_compute_flags(CLI::App& command, ComputeOptions& options) {
     command.add_option("--threads", options.threads, "threads of a rank")->capture_default_str();
     command.add_option("--isa", options.isa, isa_help)->type_name("NAME");
+    command
+        .add_option("--dtype", options.dtype,
+                    "of rows: float32, bf16; empty: float32, for a stored model what it was trained with")
+        ->type_name("NAME");
+}
+
+std::string describe_compute(DType rows, InstructionSet set) {
+    if (rows == DType::float32) return concat("float32 (", name_of(set), ")");
+    if (set == InstructionSet::amx || set == InstructionSet::avx512_bf16)
+        return concat("bf16 (", name_of(set), " products)");
+    return concat("bf16 storage, float32 products (", name_of(set), ")");
 }
 
 InstructionSet choose_instruction_set(const std::string& isa, const Communicator& world) {

@@ -16,13 +16,17 @@ namespace expar::cli {
 /// What a rank computes with.
 struct ComputeOptions {
     int threads = 1;
-    std::string isa;  ///< name of an InstructionSet; empty: the fastest
+    std::string isa{};    ///< name of an InstructionSet; empty: the fastest
+    std::string dtype{};  ///< of rows, see row_dtype; empty: float32, or as a stored model was trained
 };
 
 constexpr const char* isa_help =
     "instruction set of the kernels: avx2, avx512, avx512_bf16, amx; empty: the fastest that all ranks have";
 
-/// Adds --threads and --isa.
+/// "bf16 (amx products)": what rows are kept in, and what multiplies them.
+[[nodiscard]] std::string describe_compute(DType rows, InstructionSet set);
+
+/// Adds --threads, --isa and --dtype.
 void add_compute_flags(CLI::App& command, ComputeOptions& options);
 
 /// Which instruction set that is: the one named, else the fastest that all ranks have, since bits differ between them.

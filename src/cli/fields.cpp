@@ -179,6 +179,7 @@ std::vector<Field> fields_of(TrainOptions& o) {
         {"combine", &o.combine, "order in which outputs are added: exact, reduced", Lifetime::stretch},
         {"exchange", &o.exchange, "how rows travel: native, spread", Lifetime::stretch},
         {"placement", &o.placement, "which rank hosts which expert: linear, shuffled", Lifetime::stretch},
+        {"dtype", &o.dtype, "of rows: float32, or bf16 over float32 parameters", Lifetime::stretch},
         {"threads", &o.threads, "threads of a rank", Lifetime::stretch},
         {"isa", &o.isa, isa_help, Lifetime::stretch},
         {"overlap_gradients", &o.overlap_gradients, "gradients travel during backward, not after it",

@@ -24,13 +24,19 @@ constexpr std::int64_t program_growth_bytes = 6 << 20;
 
 }  // namespace
 
-MemoryNeed predict_memory(const ModelOptions& model, const TrainOptions& train, int ranks) {
+MemoryNeed predict_memory(const ModelOptions& model, const TrainOptions& train, int ranks, InstructionSet set) {
     const int members = train.ep == 0 ? ranks : train.ep;
-    double elements = 0, summed = 0;  // held by a rank, and of those what others hold, too
-    for (const auto& block : describe_blocks(model)) {
+    const bool pairs = train.dtype == "bf16" && set >= InstructionSet::avx512_bf16;  // products of bfloat16 itself
+    double elements = 0, summed = 0;             // held by a rank, and of those what others hold, too
+    double packed = 0;                           // what products read of the matrices, in two forms
+    const auto blocks = describe_blocks(model);  // the embedding first, of which products read only a tied one
+    for (const auto& block : blocks) {
         const bool expert = block.role == Role::expert;
         if (expert && block.expert >= divide_up(model.experts, members)) continue;
         elements += double(block.count());
+        for (const auto& tensor : block.tensors)
+            if (tensor.rows > 1 && (block.layer >= 0 || &block != &blocks.front() || model.tied_head))
+                packed += 2 * double(tensor.count());
         if (ranks > (expert ? members : 1)) summed += double(block.count());
     }
     const int sets = members > 1 && members < ranks ? 2 : 1;
@@ -39,8 +45,9 @@ MemoryNeed predict_memory(const ModelOptions& model, const TrainOptions& train, 
                           .tokens = double(divide_up(train.batch, ranks)) * train.sequence,
                           .members = members,
                           .reduced = train.combine == "reduced",
-                          .recompute = train.recompute};
-    return {.parameters_bytes = whole(copies * elements * 4),
+                          .recompute = train.recompute,
+                          .row_bytes = train.dtype == "bf16" ? 2.0 : 4.0};
+    return {.parameters_bytes = whole(copies * elements * 4 + packed * (pairs ? 2 : 4)),
             .activations_bytes = whole(peak_bytes_of_step(shape)),
             .exchange_bytes = whole(std::min(summed * 4, sets * most_bytes_under_way)),
             .program_bytes = program_growth_bytes};

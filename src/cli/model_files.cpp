@@ -34,6 +34,7 @@ LoadedModel load_model(const std::filesystem::path& run, const ComputeOptions& c
     options.placement = "linear";
     options.threads = compute.threads;
     options.isa = compute.isa;
+    if (!compute.dtype.empty()) options.dtype = compute.dtype;
     model.device = make_compute_device(compute, world, notes);
     model.trainer = std::make_unique<Trainer>(model.config.model, options, *model.device, world);
     reader.load(blocks_of(*model.trainer));

@@ -8,14 +8,14 @@
 namespace expar::cli {
 namespace {
 
-constexpr double row_bytes = 4;   // an element of activations, their gradients and what travels
-constexpr double wide_bytes = 4;  // of scores, statistics and indices
+constexpr double wide_bytes = 4;  // an element of scores, statistics and indices
 
 // Memory of a pool until this object is gone.
 class Lease {
 public:
-    explicit Lease(PoolModel& pool) : pool_(&pool) {}
-    Lease(Lease&& other) noexcept : pool_(other.pool_), blocks_(std::exchange(other.blocks_, {})) {}
+    Lease(PoolModel& pool, double row_bytes) : pool_(&pool), row_bytes_(row_bytes) {}
+    Lease(Lease&& other) noexcept
+        : pool_(other.pool_), row_bytes_(other.row_bytes_), blocks_(std::exchange(other.blocks_, {})) {}
     Lease& operator=(Lease&& other) noexcept {
         end();
         blocks_ = std::exchange(other.blocks_, {});
@@ -23,7 +23,7 @@ public:
     }
     ~Lease() { end(); }
 
-    Lease& rows(double elements) { return take(row_bytes * elements); }
+    Lease& rows(double elements) { return take(row_bytes_ * elements); }
     Lease& wide(double elements) { return take(wide_bytes * elements); }
     void end() {
         for (const std::size_t block : blocks_) pool_->give(block);
@@ -36,6 +36,7 @@ private:
         return *this;
     }
     PoolModel* pool_;
+    double row_bytes_;
     std::vector<std::size_t> blocks_;
 };
 
@@ -60,10 +61,10 @@ public:
 
     double peak_bytes() {
         std::vector<Layer> layers;
-        Lease x(pool_);
+        Lease x = lease();
         x.rows(t_ * h_);
         for (int l = 0; l < shape_.model.layers; ++l) {
-            Layer& layer = layers.emplace_back(Layer{std::move(x), Lease(pool_), Lease(pool_)});
+            Layer& layer = layers.emplace_back(Layer{std::move(x), lease(), lease()});
             x = forward(l, layer);
             if (shape_.recompute) forget(layer);
         }
@@ -84,7 +85,7 @@ private:
         layer.rest.end();
         layer.moe.end();
     }
-    [[nodiscard]] Lease lease() { return Lease(pool_); }
+    [[nodiscard]] Lease lease() { return {pool_, shape_.row_bytes}; }
     // SwiGLU has a gate beside its value.
     [[nodiscard]] int tensors() const { return shape_.model.activation == "swiglu" ? 2 : 1; }
 
@@ -139,6 +140,7 @@ private:
         Lease state = lease();
         state.rows(t_ * h_).wide(t_).wide(logits).wide(t_);
         lease().wide(t_);
+        if (shape_.row_bytes < wide_bytes) state.rows(logits);
         Lease d_normed = lease(), d = lease();
         d_normed.rows(t_ * h_);
         d.rows(t_ * h_);

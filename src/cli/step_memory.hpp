@@ -33,6 +33,7 @@ struct StepShape {
     int members = 1;       ///< ranks of the EP group
     bool reduced = false;  ///< combine order
     bool recompute = false;
+    double row_bytes = 4;  ///< of an element of activations, of their gradients and of what travels
 };
 
 /// The most bytes that a device's pool hands out in a micro-batch's forward and backward: the allocations of both are

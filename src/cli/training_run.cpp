@@ -122,8 +122,9 @@ void TrainingRun::make_trainer(const ResumePoint* from) {
 
 void expect_memory(const RunConfig& config, const Communicator& world) {
     const int ranks = ranks_of_fullest_node(discover_topology(world));
+    const InstructionSet set = choose_instruction_set(config.train.isa, world);
     judge_on_root(world, [&] {
-        const std::int64_t need = predict_memory(config.model, config.train, world.size()).total_bytes();
+        const std::int64_t need = predict_memory(config.model, config.train, world.size(), set).total_bytes();
         const std::int64_t present = memory_limit_bytes();
         if (present > 0 && need > present / ranks)
             throw UserError(concat("memory: a rank needs about ", mebibytes(need), ", and the ", ranks,
@@ -146,7 +147,7 @@ void TrainingRun::announce(const ResumePoint* from) {
     const Topology machine = discover_topology(world_);
     const int nodes =
         options.ranks_per_node > 0 ? topology_of(world_.size(), options.ranks_per_node).nodes() : machine.nodes();
-    const MemoryNeed memory = predict_memory(config_.model, options, world_.size());
+    const MemoryNeed memory = predict_memory(config_.model, options, world_.size(), isa_);
     const std::int64_t present = largest_over_ranks(resident_bytes(), world_);
     memory_predicted_bytes_ =
         std::max(present + memory.total_bytes(), largest_over_ranks(peak_resident_bytes(), world_));
@@ -158,11 +159,13 @@ void TrainingRun::announce(const ResumePoint* from) {
     std::cout << "model   " << with_commas(parameters.total) << " parameters, " << with_commas(parameters.active)
               << " of them active for a token\n"
               << "layout  ranks " << world_.size() << ", nodes " << nodes << ", " << layout.describe() << "\n"
-              << "compute " << name_of(isa_) << ", " << options.threads << " threads a rank\n"
+              << "compute " << describe_compute(row_dtype(options.dtype), isa_) << ", " << options.threads
+              << " threads a rank\n"
               << "memory  about " << mebibytes(memory_predicted_bytes_)
-              << " a rank: " << mebibytes(memory.parameters_bytes) << " parameters, gradients and moments, "
-              << mebibytes(memory.activations_bytes) << " activations, " << mebibytes(memory.exchange_bytes)
-              << " for others' gradients, " << mebibytes(present + memory.program_bytes) << " program and text\n"
+              << " a rank: " << mebibytes(memory.parameters_bytes)
+              << " parameters, gradients, moments and packed copies, " << mebibytes(memory.activations_bytes)
+              << " activations, " << mebibytes(memory.exchange_bytes) << " for others' gradients, "
+              << mebibytes(present + memory.program_bytes) << " program and text\n"
               << "text    " << with_commas(corpus_.bytes()) << " bytes: " << domains << "\n"
               << "run     " << std::filesystem::absolute(folder_.root).string();
     if (from) std::cout << ", from step " << from->checkpoint.header().step;
@@ -255,6 +258,8 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation, std::in
     summary["dp"] = trainer_->layout().dp();
     summary["threads"] = config_.train.threads;
     summary["isa"] = name_of(isa_);
+    summary["dtype"] = config_.train.dtype;
+    summary["compute"] = describe_compute(row_dtype(config_.train.dtype), isa_);
     summary["memory_predicted_bytes"] = memory_predicted_bytes_;
     summary["memory_peak_bytes"] = memory_peak;
     summary["stopped_by"] = stopped_by_.empty() ? Json() : Json(stopped_by_);

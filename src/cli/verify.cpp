@@ -9,6 +9,7 @@
 #include "compute_device.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/store/partial_file.hpp"
+#include "expar/train/train_options.hpp"
 #include "expar/verify/golden_check.hpp"
 #include "subcommands.hpp"
 
@@ -43,7 +44,10 @@ VerifyReport check_golden(const VerifyCommand& command, const Communicator& worl
 
 VerifyReport check_training(const VerifyCommand& command, const Communicator& world) {
     const auto device = make_compute_device(command.compute, world);
-    return verify_training(*device, world, [](const std::string& what) { std::cerr << "verify: " << what << "\n"; });
+    const std::string dtype = command.compute.dtype.empty() ? "float32" : command.compute.dtype;
+    judge_everywhere(world, [&] { static_cast<void>(row_dtype(dtype)); });
+    return verify_training(*device, dtype, world,
+                           [](const std::string& what) { std::cerr << "verify: " << what << "\n"; });
 }
 
 int run_verify(const VerifyCommand& command, const Communicator& world) {

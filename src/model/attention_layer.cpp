@@ -79,7 +79,7 @@ void AttentionLayer::project(std::span<const int> positions, ConstRows x, Attent
     Stream& stream = device_.stream();
 
     state.normed = Matrix(device_, x.dtype(), rows, x.cols());
-    state.inverse_rms = Matrix(device_, x.dtype(), rows, 1);
+    state.inverse_rms = Matrix(device_, wide(x.dtype()), rows, 1);
     norm.forward(x, block_.value(attention_norm), options_.norm_epsilon, state.normed, state.inverse_rms, stream);
     state.projected = Matrix(device_, x.dtype(), rows, queries + 2 * keys);
     device_.product().forward(state.normed, block_.weight(query, projections, x.dtype()), state.projected, stream);
@@ -88,8 +88,8 @@ void AttentionLayer::project(std::span<const int> positions, ConstRows x, Attent
     if (qk_norm_ == QkNorm::none) return turn(positions, raw, +1);
     const bool by_head = qk_norm_ == QkNorm::head;
     state.turned = Matrix(device_, x.dtype(), rows, queries + keys);
-    state.q_inverse_rms = Matrix(device_, x.dtype(), rows, by_head ? shape_.heads : 1);
-    state.k_inverse_rms = Matrix(device_, x.dtype(), rows, by_head ? shape_.kv_heads : 1);
+    state.q_inverse_rms = Matrix(device_, wide(x.dtype()), rows, by_head ? shape_.heads : 1);
+    state.k_inverse_rms = Matrix(device_, wide(x.dtype()), rows, by_head ? shape_.kv_heads : 1);
     norm.forward(raw.columns(0, queries), block_.value(query_norm), options_.norm_epsilon,
                  state.turned.view().columns(0, queries), state.q_inverse_rms, stream);
     norm.forward(raw.columns(queries, keys), block_.value(key_norm), options_.norm_epsilon,
@@ -116,7 +116,7 @@ AttentionState AttentionLayer::forward(const MicroBatch& batch, ConstRows x, Row
     AttentionState state;
     project(batch.positions, x, state);
     state.out = Matrix(device_, x.dtype(), x.rows(), query_columns());
-    state.log_sum_exp = Matrix(device_, x.dtype(), x.rows(), shape_.heads);
+    state.log_sum_exp = Matrix(device_, wide(x.dtype()), x.rows(), shape_.heads);
     device_.attention().forward(shape_, {batch.offsets, batch.offsets}, saved(state).in, state.out, state.log_sum_exp,
                                 device_.stream());
     add_output(x, state.out, y);
@@ -129,7 +129,7 @@ void AttentionLayer::extend(std::span<const int> positions, ConstRows x, KvCache
     AttentionState state;
     project(positions, x, state);
     state.out = Matrix(device_, x.dtype(), rows, query_columns());
-    state.log_sum_exp = Matrix(device_, x.dtype(), rows, shape_.heads);
+    state.log_sum_exp = Matrix(device_, wide(x.dtype()), rows, shape_.heads);
     const auto [q, k, v] = saved(state).in;
     copy_rows(device_, k, cache.keys(layer_).slice(cache.length(), rows));
     copy_rows(device_, v, cache.values(layer_).slice(cache.length(), rows));

@@ -31,8 +31,11 @@ void LayerState::keep_input() {
 }
 
 Transformer::Transformer(const ModelOptions& options, CombineOrder order, const MoeRuntime& runtime,
-                         Parameters& parameters)
-    : options_(options), device_(*runtime.device), clock_(runtime.clock), dtype_(parameters.dtype()) {
+                         Parameters& parameters, DType dtype)
+    : options_(options), device_(*runtime.device), clock_(runtime.clock), dtype_(dtype) {
+    if (wide(dtype) != parameters.dtype())
+        throw Error(concat("transformer: parameters are ", name_of(parameters.dtype()), ", expected ",
+                           name_of(wide(dtype)), " for rows of ", name_of(dtype)));
     for (int layer = 0; layer < options.layers; ++layer)
         layers_.push_back(std::make_unique<Layer>(options, layer, order, runtime, parameters));
     const auto outside = parameters.of_layer(-1);
@@ -60,10 +63,10 @@ Matrix Transformer::embed(std::span<const int> tokens) const {
 void Transformer::score_vocabulary(TransformerState& state) const {
     const int rows = state.x.rows();
     state.normed = Matrix(device_, dtype_, rows, options_.hidden);
-    state.inverse_rms = Matrix(device_, dtype_, rows, 1);
+    state.inverse_rms = Matrix(device_, wide(dtype_), rows, 1);
     device_.norm().forward(state.x, norm_->value(0), options_.norm_epsilon, state.normed, state.inverse_rms,
                            device_.stream());
-    state.logits = Matrix(device_, dtype_, rows, options_.vocabulary);
+    state.logits = Matrix(device_, wide(dtype_), rows, options_.vocabulary);
     device_.product().forward(state.normed, head_->weight(0, 1, dtype_), state.logits, device_.stream());
 }
 
@@ -88,8 +91,8 @@ TransformerState Transformer::forward(const MicroBatch& batch, const TokenScope&
     const Span span(clock_, Phase::head);
     score_vocabulary(state);
 
-    Matrix losses(device_, dtype_, batch.token_count(), 1);
-    state.log_sum_exp = Matrix(device_, dtype_, batch.token_count(), 1);
+    Matrix losses(device_, wide(dtype_), batch.token_count(), 1);
+    state.log_sum_exp = Matrix(device_, wide(dtype_), batch.token_count(), 1);
     device_.loss().forward(state.logits, batch.targets, losses, state.log_sum_exp, device_.stream());
     // The column's sum in float64 is what the router needs of its probabilities, too.
     device_.routing().sum_over_tokens(losses, {&state.loss_sum, 1}, device_.stream());

@@ -27,10 +27,12 @@ Matrix Transformer::backward(const MicroBatch& batch, TransformerState& state, c
         throw Error(concat("transformer: ", routers, " gradients of routers, expected ", expected));
 
     Span span(clock_, Phase::head_backward);
-    device_.loss().backward(state.logits, batch.targets, state.log_sum_exp, scales.loss, state.logits,
-                            device_.stream());
-    Matrix d = score_vocabulary_backward(state, state.logits);
-    for (Matrix* done : {&state.logits, &state.normed, &state.x}) *done = Matrix();
+    Matrix narrow;  // of bfloat16: half of what the two products read
+    if (dtype_ != state.logits.dtype()) narrow = Matrix(device_, dtype_, batch.token_count(), options_.vocabulary);
+    Matrix& d_logits = dtype_ != state.logits.dtype() ? narrow : state.logits;
+    device_.loss().backward(state.logits, batch.targets, state.log_sum_exp, scales.loss, d_logits, device_.stream());
+    Matrix d = score_vocabulary_backward(state, d_logits);
+    for (Matrix* done : {&narrow, &state.logits, &state.normed, &state.x}) *done = Matrix();
     span.end();
     if (head_ != embedding_) ready(*head_);
     ready(*norm_);

@@ -47,7 +47,7 @@ Matrix Transformer::Layer::feed_forward(LayerState& state, const TokenScope& sco
     Span span(clock, Phase::norm, index);
     const Matrix& x = state.after_attention;
     state.normed = Matrix(device, x.dtype(), x.rows(), x.cols());
-    state.inverse_rms = Matrix(device, x.dtype(), x.rows(), 1);
+    state.inverse_rms = Matrix(device, wide(x.dtype()), x.rows(), 1);
     device.norm().forward(x, attention_block.value(norm_tensor), norm_epsilon, state.normed, state.inverse_rms,
                           device.stream());
     span.end();

@@ -104,9 +104,9 @@ public:
         return moving<CombineGradient>(several(std::move(shipment)), [this, &plan, d_y, outputs](Shipments& arrived) {
             const Stacked in(d_y, *arrived[0].received);
             Matrix d_outputs(device_, d_y.dtype(), outputs.rows(), d_y.cols());
-            Matrix d_weights(device_, d_y.dtype(), outputs.rows(), 1);
-            device_.rows().scaled_gather(in, plan.expert_rows.view(), plan.expert_weights, d_outputs, device_.stream());
-            device_.rows().dot(outputs, in, plan.expert_rows.view(), d_weights, device_.stream());
+            Matrix d_weights(device_, wide(d_y.dtype()), outputs.rows(), 1);
+            device_.rows().weighted_sum_backward(in, plan.expert_rows.view(), {outputs, plan.expert_weights}, d_outputs,
+                                                 d_weights, device_.stream());
             count_copied(d_outputs);
             count_copied(d_weights);
             return CombineGradient{LentRows(std::move(d_outputs)), std::move(d_weights)};

@@ -29,7 +29,7 @@ Matrix MoeLayer::backward(ConstRows x, MoeState& state, ConstRows d_y, const Rou
 
     if (runtime_.meanwhile) runtime_.meanwhile();
     span.next(Phase::router_backward);
-    Matrix d_logits(device, x.dtype(), x.rows(), options_.experts);
+    Matrix d_logits(device, wide(x.dtype()), x.rows(), options_.experts);
     device.routing().weigh_backward(
         options_.convention,
         {state.routing.experts.view(), state.weighing.probabilities, state.weighing.log_sum_exp, state.routing.weights},
@@ -52,7 +52,7 @@ Matrix MoeLayer::shared_backward(ConstRows x, MoeState& state, ConstRows d_y) co
         return d_x;
     }
     Matrix d_shared(device, x.dtype(), x.rows(), x.cols());
-    Matrix d_logit(device, x.dtype(), x.rows(), 1);
+    Matrix d_logit(device, wide(x.dtype()), x.rows(), 1);
     device.rows().sigmoid_gate_backward(state.shared_out, state.shared_logit, d_y, d_shared, d_logit, stream);
     shared_->backward(x, offsets, state.shared, d_shared, d_x);
     device.product().input_gradient(d_logit, shared_block_->weight(gate_tensor(), 1, d_logit.dtype()), d_x, stream,

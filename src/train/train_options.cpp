@@ -7,6 +7,7 @@
 #include <span>
 #include <string_view>
 
+#include "expar/base/names.hpp"
 #include "expar/comm/exchange.hpp"
 #include "expar/comm/layout.hpp"
 #include "expar/compute/cpu_device.hpp"
@@ -36,6 +37,11 @@ void expect_one_of(std::string_view field, std::string_view value, std::span<con
 
 }  // namespace
 
+DType row_dtype(std::string_view name) {
+    constexpr std::array<Named<DType>, 2> dtypes = {{{"float32", DType::float32}, {"bf16", DType::bfloat16}}};
+    return entry_named(dtypes, "dtype", name).value;
+}
+
 void TrainOptions::validate(int ranks) const {
     const Layout layout(ranks, ep == 0 ? ranks : ep);
     expect(ranks_per_node >= 0, "ranks_per_node", ranks_per_node, "at least 0");
@@ -62,6 +68,7 @@ void TrainOptions::validate(int ranks) const {
     expect_one_of("placement", placement, std::array<std::string, 2>{"linear", "shuffled"});
     expect_one_of("exchange", exchange, exchange_names());
     static_cast<void>(combine_order(combine));
+    static_cast<void>(row_dtype(dtype));
     if (!isa.empty()) static_cast<void>(instruction_set_named(isa));
 }
 

@@ -118,7 +118,7 @@ Trainer::Parts::Parts(const ModelOptions& shape, const TrainOptions& how, Placem
       group(world.split(layout.group_of(world.rank()))),
       dispatcher(make_packed_dispatcher(options.exchange, group, device)),
       parameters(device, DType::float32, model, placement, member()),
-      transformer(model, combine_order(options.combine), runtime(), parameters),
+      transformer(model, combine_order(options.combine), runtime(), parameters, row_dtype(options.dtype)),
       optimizer(device, options, parameters.blocks()),
       reducer(device, parameters.blocks(), placement, layout, world) {
     parameters.initialize(options.seed);

@@ -1,8 +1,10 @@
 #include "expar/verify/recorder.hpp"
 
 #include <array>
+#include <numeric>
 
 #include "expar/comm/all_gather_rows.hpp"
+#include "expar/compute/rows.hpp"
 
 namespace expar {
 namespace {
@@ -29,7 +31,12 @@ public:
         record_.passes.push_back(std::move(pass));
     }
     void after_backward(int micro_batch, const Matrix& d_embedded) override {
-        record_.passes.at(micro_batch).d_embedded = all_gather_rows<float>(d_embedded, world_, {"gather of gradients"});
+        // Every bfloat16 is a float32, too.
+        Matrix widened(d_embedded.device(), DType::float32, d_embedded.rows(), d_embedded.cols());
+        std::vector<int> all(std::size_t(widened.rows()));
+        std::iota(all.begin(), all.end(), 0);
+        widened.device().rows().gather(ConstRows(d_embedded), all, widened, widened.device().stream());
+        record_.passes.at(micro_batch).d_embedded = all_gather_rows<float>(widened, world_, {"gather of gradients"});
     }
     void before_update(const StepReport&) override {
         record_.gradients = gather_tensors(Part::gradient, model_, trainer_, world_);

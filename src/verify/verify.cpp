@@ -97,10 +97,11 @@ VerifyRow skipped_row(const VerifyCase& verify_case, const Layout& layout, const
 
 }  // namespace
 
-VerifyReport verify_training(Device& device, const Communicator& world,
+VerifyReport verify_training(Device& device, const std::string& dtype, const Communicator& world,
                              const std::function<void(const std::string&)>& progress) {
     VerifyReport report;
-    for (const VerifyCase& verify_case : verify_cases())
+    for (VerifyCase verify_case : verify_cases()) {
+        verify_case.train.dtype = dtype;
         for (int ep = 1; ep <= world.size(); ++ep) {
             if (world.size() % ep != 0) continue;
             const Layout layout(world.size(), ep);
@@ -110,6 +111,7 @@ VerifyReport verify_training(Device& device, const Communicator& world,
             else
                 CaseRun(verify_case, layout, device, world).run(report);
         }
+    }
     std::array<int, 1> failed{world.rank() == 0 && !report.passed()};
     world.sum(std::span<int>(failed), {"verdict"});
     if (world.rank() != 0) {

@@ -48,6 +48,9 @@ expect_equal "$(number_of bits_per_byte three.json | cut -c 1-8)" "$(number_of b
 # loads_of FILE: what each expert was given, layer by layer
 loads_of() { tr -d ' \n' <"$1" | grep -o '"expert_loads":[][0-9,]*'; }
 expect_equal "$(loads_of three.json)" "$(loads_of one.json)"
+# In each of 2 layers every token chooses 2 experts.
+total=$(loads_of one.json | grep -o '[0-9]*' | awk '{ sum += $1 } END { print sum }')
+expect_equal "$total" $((2 * 2 * $(number_of tokens one.json)))
 
 "$expar" generate four --prompt "line" --bytes 20 --seed 3 >one.txt
 "$mpirun" -q -n 3 "$expar" generate four --prompt "line" --bytes 20 --seed 3 | tr -d '\r' >three.txt

@@ -22,12 +22,12 @@ struct Results {
     Matrix losses, log_sum_exp, d_logits;
 };
 
-Results run(Device& device, int rows, int vocabulary) {
+Results run(Device& device, int rows, int vocabulary, DType gradient = DType::float32) {
     const DType dtype = DType::float32;
     const Matrix logits = random_matrix(device, dtype, rows, vocabulary, 1, 4);
     const auto targets = targets_of(rows, vocabulary);
     Results out{Matrix(device, dtype, rows, 1), Matrix(device, dtype, rows, 1),
-                Matrix(device, dtype, rows, vocabulary)};
+                Matrix(device, gradient, rows, vocabulary)};
     device.loss().forward(logits, targets, out.losses, out.log_sum_exp, device.stream());
     device.loss().backward(logits, targets, out.log_sum_exp, 0.125, out.d_logits, device.stream());
     return out;
@@ -47,6 +47,10 @@ TEST_P(CpuLossTest, GivesWhatTheReferenceGives) {
                 if (vocabulary == 1) continue;  // every loss is 0
                 EXPECT_LT(relative_error(ours.losses, expected.losses), 1e-6);
                 EXPECT_LT(relative_error(ours.d_logits, expected.d_logits), 4e-6);
+                const Results narrow = run(*cpu, rows, vocabulary, DType::bfloat16);
+                EXPECT_LT(relative_error(narrow.d_logits, expected.d_logits), 0x1p-8);
+                const Results narrow_expected = run(*reference, rows, vocabulary, DType::bfloat16);
+                EXPECT_LT(relative_error(narrow.d_logits, narrow_expected.d_logits), 0x1p-7);
             }
     }
 }

@@ -27,6 +27,19 @@ std::vector<View> views_of(std::vector<Matrix>& matrices) {
     return {matrices.begin(), matrices.end()};
 }
 
+// The weights of a call, and what a call takes of them.
+struct Weights {
+    std::vector<std::unique_ptr<Weight>> owned;
+    std::vector<Weight*> pointers;
+
+    Weights(Device& device, const std::vector<Matrix>& values) {
+        for (const Matrix& matrix : values) {
+            owned.push_back(device.product().weight(matrix, matrix.dtype()));
+            pointers.push_back(owned.back().get());
+        }
+    }
+};
+
 Results multiply(Device& device, const Problem& problem, Write write = Write::assign) {
     const int rows = problem.offsets.back();
     const std::size_t groups = problem.offsets.size() - 1;
@@ -41,12 +54,16 @@ Results multiply(Device& device, const Problem& problem, Write write = Write::as
         w.push_back(random_matrix(device, dtype, problem.outputs, problem.inputs, 10 + g));
         results.dw.push_back(random_matrix(device, dtype, problem.outputs, problem.inputs, 100 + g));
     }
-    const auto weights = views_of<ConstRows>(w);
+    const Weights weights(device, w);
     const auto gradients = views_of<Rows>(results.dw);
-    device.product().forward(x, problem.offsets, weights, results.y, write, device.stream());
-    device.product().input_gradient(dy, problem.offsets, weights, results.dx, write, device.stream());
-    device.product().weight_gradient(dy, x, problem.offsets, gradients, device.stream());
+    device.product().forward({x, problem.offsets, weights.pointers}, results.y, write, device.stream());
+    device.product().input_gradient({dy, problem.offsets, weights.pointers}, results.dx, write, device.stream());
+    device.product().weight_gradient(dy, x, problem.offsets, gradients, write, device.stream());
     return results;
+}
+
+std::unique_ptr<Weight> weight_of(Device& device, const Matrix& values) {
+    return device.product().weight(values, values.dtype());
 }
 
 class CpuMatrixProductTest : public InstructionSetTest {};
@@ -78,16 +95,16 @@ TEST_P(CpuMatrixProductTest, RowsAreIndependent) {
         const Matrix w = random_matrix(*one, DType::float32, outputs, inputs, 2);
         const Matrix transposed = random_matrix(*one, DType::float32, inputs, outputs, 3);
         Matrix expected(*one, DType::float32, 500, outputs), expected_gradient(*one, DType::float32, 500, outputs);
-        one->product().forward(all, w, expected, one->stream());
-        one->product().input_gradient(all, transposed, expected_gradient, one->stream());
+        one->product().forward(all, *weight_of(*one, w), expected, one->stream());
+        one->product().input_gradient(all, *weight_of(*one, transposed), expected_gradient, one->stream());
         for (Device* device : {one.get(), two.get()})
             for (const int first : {0, 1, 64, 100, 437})
                 for (const int rows : {1, 2, 7, 63, 64, 65, 500}) {
                     const int count = std::min(rows, 500 - first);
                     Matrix y(*device, DType::float32, count, outputs), dx(*device, DType::float32, count, outputs);
                     const ConstRows part = all.view().slice(first, count);
-                    device->product().forward(part, w, y, device->stream());
-                    device->product().input_gradient(part, transposed, dx, device->stream());
+                    device->product().forward(part, *weight_of(*device, w), y, device->stream());
+                    device->product().input_gradient(part, *weight_of(*device, transposed), dx, device->stream());
                     EXPECT_TRUE(same_bits(y, expected.view().slice(first, count))) << first << " " << rows;
                     EXPECT_TRUE(same_bits(dx, expected_gradient.view().slice(first, count))) << first << " " << rows;
                 }
@@ -128,8 +145,9 @@ TEST_P(CpuMatrixProductTest, ReadsAndWritesColumnsOfWiderMatrices) {
     for (int r = 0; r < 70; ++r)
         std::ranges::copy(wide.view().columns(8, 40).row<float>(r), narrow.view().row<float>(r).begin());
     Matrix y = zero_matrix(*device, DType::float32, 70, 50);
-    device->product().forward(narrow, w, expected, device->stream());
-    device->product().forward(wide.view().columns(8, 40), w, y.view().columns(13, 24), device->stream());
+    device->product().forward(narrow, *weight_of(*device, w), expected, device->stream());
+    device->product().forward(wide.view().columns(8, 40), *weight_of(*device, w), y.view().columns(13, 24),
+                              device->stream());
     EXPECT_TRUE(same_bits(y.view().columns(13, 24), expected));
     EXPECT_EQ(element(y, 3, 12), 0);
     EXPECT_EQ(element(y, 3, 37), 0);

@@ -13,13 +13,13 @@ struct Results {
     Matrix y, inverse_rms, dx, d_weight;
 };
 
-Results run(Device& device, int rows, int groups, int width, Write write) {
-    const DType dtype = DType::float32;
+Results run(Device& device, int rows, int groups, int width, Write write, DType dtype = DType::float32) {
+    const DType real = wide(dtype);
     const Matrix x = random_matrix(device, dtype, rows, groups * width, 1);
-    const Matrix weight = random_matrix(device, dtype, 1, width, 2);
+    const Matrix weight = random_matrix(device, real, 1, width, 2);
     const Matrix dy = random_matrix(device, dtype, rows, groups * width, 3);
-    Results out{Matrix(device, dtype, rows, groups * width), Matrix(device, dtype, rows, groups),
-                random_matrix(device, dtype, rows, groups * width, 4), random_matrix(device, dtype, 1, width, 5)};
+    Results out{Matrix(device, dtype, rows, groups * width), Matrix(device, real, rows, groups),
+                random_matrix(device, dtype, rows, groups * width, 4), random_matrix(device, real, 1, width, 5)};
     device.norm().forward(x, weight, 1e-5, out.y, out.inverse_rms, device.stream());
     device.norm().backward({x, weight, out.inverse_rms}, dy, out.dx, write, out.d_weight, device.stream());
     return out;
@@ -31,17 +31,18 @@ TEST_P(CpuNormTest, GivesWhatTheReferenceGives) {
     const auto reference = make_reference_device();
     for (const int threads : {1, 3}) {
         const auto cpu = make_cpu(threads);
-        for (const int rows : {0, 1, 63, 64, 65, 300})
-            for (const auto& [groups, width] : {std::pair{1, 1}, {1, 33}, {1, 256}, {4, 8}, {3, 17}})
-                for (const Write write : {Write::assign, Write::add}) {
-                    const Results ours = run(*cpu, rows, groups, width, write);
-                    const Results expected = run(*reference, rows, groups, width, write);
-                    EXPECT_LT(relative_error(ours.y, expected.y), 1e-6);
-                    EXPECT_LT(relative_error(ours.inverse_rms, expected.inverse_rms), 1e-6);
-                    EXPECT_LT(relative_error(ours.d_weight, expected.d_weight), 2e-6);
-                    if (width == 1) continue;  // a lone number is normalised to its sign: no gradient but rounding
-                    EXPECT_LT(relative_error(ours.dx, expected.dx), 2e-6);
-                }
+        for (const DType dtype : {DType::float32, DType::bfloat16})
+            for (const int rows : {0, 1, 63, 64, 65, 300})
+                for (const auto& [groups, width] : {std::pair{1, 1}, {1, 33}, {1, 256}, {4, 8}, {3, 17}})
+                    for (const Write write : {Write::assign, Write::add}) {
+                        const Results ours = run(*cpu, rows, groups, width, write, dtype);
+                        const Results expected = run(*reference, rows, groups, width, write, dtype);
+                        EXPECT_LT(relative_error(ours.y, expected.y), row_tolerance(dtype, 1e-6));
+                        EXPECT_LT(relative_error(ours.inverse_rms, expected.inverse_rms), 1e-6);
+                        EXPECT_LT(relative_error(ours.d_weight, expected.d_weight), 2e-6);
+                        if (width == 1) continue;  // a lone number is normalised to its sign: no gradient but rounding
+                        EXPECT_LT(relative_error(ours.dx, expected.dx), row_tolerance(dtype, 2e-6));
+                    }
     }
 }
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <bit>
 #include <vector>
 
 #include "support/devices.hpp"
@@ -27,29 +29,46 @@ struct Inputs {
 
 // All results of one device; `k` indices for every row of the weighted sum.
 struct Results {
-    Matrix gathered, scaled, summed, counted, dots, scattered, added, gated, d_in, d_logit;
+    Matrix gathered, d_terms, summed, counted, dots, scattered, added, gated, d_in, d_logit;
+    Matrix widened, rounded, into_real;  // between the dtype and its wide one
 };
 
 Results run(Device& device, DType dtype, int rows, int cols, int k) {
     const Inputs in(device, dtype, rows * k, cols, 7);
     const std::span<const int> index(in.index);
     const auto single = index.first(std::size_t(rows));
-    const Matrix weights = random_matrix(device, dtype, rows, k, 4);
-    const Matrix weight = random_matrix(device, dtype, rows, 1, 5);
+    const DType real = wide(dtype);
+    const Matrix weights = random_matrix(device, real, rows, k, 4);
+    const Matrix weight = random_matrix(device, real, rows, 1, 5);
     const Matrix x = random_matrix(device, dtype, rows, cols, 6);
     const Matrix gradient = random_matrix(device, dtype, rows, cols, 7);
+    const Matrix masters = random_matrix(device, real, 12, cols, 18);
     const auto make = [&](int width, std::uint64_t seed) { return random_matrix(device, dtype, rows, width, seed); };
-    Results out{make(cols, 8),  make(cols, 9),  make(cols, 10),
-                make(cols, 11), make(1, 12),    random_matrix(device, dtype, 12, cols, 13),
-                make(cols, 14), make(cols, 15), make(cols, 16),
-                make(1, 17)};
+    const auto make_real = [&](int width, std::uint64_t seed) {
+        return random_matrix(device, real, rows, width, seed);
+    };
+    Results out{make(cols, 8),
+                make(cols, 9),
+                make(cols, 10),
+                make(cols, 11),
+                make_real(1, 12),
+                random_matrix(device, dtype, 12, cols, 13),
+                make(cols, 14),
+                make(cols, 15),
+                make(cols, 16),
+                make_real(1, 17),
+                make_real(cols, 19),
+                make(cols, 20),
+                random_matrix(device, real, 12, cols, 21)};
     const RowOperations& operations = device.rows();
     Stream& stream = device.stream();
     operations.gather(in.stack(), single, out.gathered, stream);
-    operations.scaled_gather(in.stack(), single, weight, out.scaled, stream);
+    operations.gather(in.stack(), single, out.widened, stream);
+    operations.gather(ConstRows(masters), single, out.rounded, stream);
+    operations.scatter_add(x, single, out.into_real, stream);
+    operations.weighted_sum_backward(in.stack(), single, {x, weight}, out.d_terms, out.dots, stream);
     operations.weighted_sum(in.stack(), index, weights, out.summed, stream);
-    operations.weighted_sum(in.stack(), index, ConstRows(nullptr, 0, k, dtype), out.counted, stream);
-    operations.dot(x, in.stack(), single, out.dots, stream);
+    operations.weighted_sum(in.stack(), index, ConstRows(nullptr, 0, k, real), out.counted, stream);
     operations.scatter_add(x, single, out.scattered, stream);
     operations.add(x, out.added, stream);
     operations.sigmoid_gate(x, weight, out.gated, Write::assign, stream);
@@ -60,27 +79,47 @@ Results run(Device& device, DType dtype, int rows, int cols, int k) {
 
 class CpuRowsTest : public InstructionSetTest {};
 
+void expect_equal(const Results& ours, const Results& expected, DType dtype) {
+    EXPECT_TRUE(same_bits(ours.gathered, expected.gathered));
+    EXPECT_TRUE(same_bits(ours.widened, expected.widened));
+    EXPECT_TRUE(same_bits(ours.rounded, expected.rounded));
+    EXPECT_TRUE(same_bits(ours.d_terms, expected.d_terms));
+    EXPECT_TRUE(same_bits(ours.summed, expected.summed));
+    EXPECT_TRUE(same_bits(ours.counted, expected.counted));
+    EXPECT_TRUE(same_bits(ours.scattered, expected.scattered));
+    EXPECT_TRUE(same_bits(ours.into_real, expected.into_real));
+    EXPECT_TRUE(same_bits(ours.added, expected.added));
+    EXPECT_LT(relative_error(ours.dots, expected.dots), 1e-6);
+    EXPECT_LT(relative_error(ours.gated, expected.gated), row_tolerance(dtype, 1e-6));
+    EXPECT_LT(relative_error(ours.d_in, expected.d_in), row_tolerance(dtype, 1e-6));
+    EXPECT_LT(relative_error(ours.d_logit, expected.d_logit), 1e-6);
+}
+
 TEST_P(CpuRowsTest, GivesWhatTheReferenceGives) {
     const auto reference = make_reference_device();
     for (const int threads : {1, 3}) {
         const auto cpu = make_cpu(threads);
-        for (const int rows : {0, 1, 63, 64, 65, 700})
-            for (const int cols : {1, 5, 16, 33, 257})
-                for (const int k : {1, 2, 3}) {
-                    const Results ours = run(*cpu, DType::float32, rows, cols, k);
-                    const Results expected = run(*reference, DType::float32, rows, cols, k);
-                    EXPECT_TRUE(same_bits(ours.gathered, expected.gathered));
-                    EXPECT_TRUE(same_bits(ours.scaled, expected.scaled));
-                    EXPECT_TRUE(same_bits(ours.summed, expected.summed));
-                    EXPECT_TRUE(same_bits(ours.counted, expected.counted));
-                    EXPECT_TRUE(same_bits(ours.scattered, expected.scattered));
-                    EXPECT_TRUE(same_bits(ours.added, expected.added));
-                    EXPECT_LT(relative_error(ours.dots, expected.dots), 1e-6);
-                    EXPECT_LT(relative_error(ours.gated, expected.gated), 1e-6);
-                    EXPECT_LT(relative_error(ours.d_in, expected.d_in), 1e-6);
-                    EXPECT_LT(relative_error(ours.d_logit, expected.d_logit), 1e-6);
-                }
+        for (const DType dtype : {DType::float32, DType::bfloat16})
+            for (const int rows : {0, 1, 63, 64, 65, 700})
+                for (const int cols : {1, 5, 16, 33, 257})
+                    for (const int k : {1, 2, 3})
+                        expect_equal(run(*cpu, dtype, rows, cols, k), run(*reference, dtype, rows, cols, k), dtype);
     }
+}
+
+// Every float32 that has something special about its rounding, and infinities and what is not a number.
+TEST_P(CpuRowsTest, RoundsToBfloat16AsTheScalarDoes) {
+    const auto cpu = make_cpu(1);
+    std::vector<std::uint32_t> patterns;
+    for (const std::uint32_t upper : {0U, 1U, 2U, 0x3f80U, 0x3f81U, 0x7f7fU, 0x7f80U, 0x7fc0U})
+        for (const std::uint32_t lower : {0U, 1U, 0x7fffU, 0x8000U, 0x8001U, 0xffffU})
+            for (const std::uint32_t sign : {0U, 0x80000000U}) patterns.push_back(sign | upper << 16 | lower);
+    Matrix in(*cpu, DType::float32, 1, int(patterns.size())), out(*cpu, DType::bfloat16, 1, int(patterns.size()));
+    std::ranges::transform(patterns, in.view().row<float>(0).begin(), std::bit_cast<float, std::uint32_t>);
+    cpu->rows().gather(ConstRows(in), std::array{0}, out, cpu->stream());
+    for (std::size_t i = 0; i < patterns.size(); ++i)
+        EXPECT_EQ(out.view().row<bfloat16>(0)[i].bits, to_bfloat16(std::bit_cast<float>(patterns[i])).bits)
+            << patterns[i];
 }
 
 class RowsTest : public testing::TestWithParam<std::string> {
@@ -98,14 +137,14 @@ TEST_P(RowsTest, MissingRowsAreZeroAndCountNowhere) {
     const auto single = std::span(none).first(2);
     device->rows().gather(ConstRows(x), single, out, stream);
     EXPECT_TRUE(same_bits(out, zeros));
-    device->rows().scaled_gather(ConstRows(x), single, weights.view().columns(0, 1), out, stream);
-    EXPECT_TRUE(same_bits(out, zeros));
     device->rows().weighted_sum(ConstRows(x), none, weights, out, stream);
     EXPECT_TRUE(same_bits(out, zeros));
     device->rows().scatter_add(x, single, out, stream);
     EXPECT_TRUE(same_bits(out, zeros));
     Matrix dots = random_matrix(*device, DType::float32, 2, 1, 4);
-    device->rows().dot(x, ConstRows(x), single, dots, stream);
+    out = random_matrix(*device, DType::float32, 2, 20, 3);
+    device->rows().weighted_sum_backward(ConstRows(x), single, {x, weights.view().columns(0, 1)}, out, dots, stream);
+    EXPECT_TRUE(same_bits(out, zeros));
     EXPECT_EQ(element(dots, 0, 0), 0);
 }
 
@@ -122,14 +161,36 @@ TEST_P(RowsTest, WeightedSumIsAChainOfFmaInOrder) {
     }
 }
 
+// The gradient of Σ_i sums[i] · d_sums[i], where each term is in one sum.
+TEST(Rows, WeightedSumHasTheGradientOfItsValue) {
+    const auto device = make_reference_device();
+    Stream& stream = device->stream();
+    const DType dtype = DType::float64;
+    Matrix x = random_matrix(*device, dtype, 4, 6, 1), weights = random_matrix(*device, dtype, 4, 1, 2);
+    const Matrix d_sums = random_matrix(*device, dtype, 2, 6, 3);
+    Matrix sums(*device, dtype, 2, 6), d_x(*device, dtype, 4, 6), d_weights(*device, dtype, 4, 1);
+    const auto objective = [&] {
+        const ConstRows by_sum(weights.view().data(), 2, 2, dtype);
+        device->rows().weighted_sum(ConstRows(x), std::array{0, 1, 2, 3}, by_sum, sums, stream);
+        return inner_product(sums, d_sums);
+    };
+    device->rows().weighted_sum_backward(ConstRows(d_sums), std::array{0, 0, 1, 1}, {x, weights}, d_x, d_weights,
+                                         stream);
+    EXPECT_LT(gradient_error(x, d_x, objective), 1e-8);
+    EXPECT_LT(gradient_error(weights, d_weights, objective), 1e-8);
+}
+
 TEST_P(RowsTest, DotsDoNotDependOnTheRowsBeside) {
     const Matrix a = random_matrix(*device, DType::float32, 300, 129, 1);
+    const Matrix weights = random_matrix(*device, DType::float32, 300, 1, 2);
     std::vector<int> index(300);
     for (int i = 0; i < 300; ++i) index[i] = 299 - i;
-    Matrix all(*device, DType::float32, 300, 1), one(*device, DType::float32, 1, 1);
-    device->rows().dot(a, ConstRows(a), index, all, stream);
+    Matrix rows(*device, DType::float32, 300, 129), all(*device, DType::float32, 300, 1);
+    Matrix one_row(*device, DType::float32, 1, 129), one(*device, DType::float32, 1, 1);
+    device->rows().weighted_sum_backward(ConstRows(a), index, {a, weights}, rows, all, stream);
     for (const int i : {0, 7, 64, 299}) {
-        device->rows().dot(a.view().slice(i, 1), ConstRows(a), std::array{index[i]}, one, stream);
+        device->rows().weighted_sum_backward(ConstRows(a), std::array{index[i]},
+                                             {a.view().slice(i, 1), weights.view().slice(i, 1)}, one_row, one, stream);
         EXPECT_EQ(element(one, 0, 0), element(all, i, 0));
     }
 }

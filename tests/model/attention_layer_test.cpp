@@ -55,7 +55,7 @@ TEST_P(AttentionLayerTest, GradientsMatchFiniteDifferences) {
 
     EXPECT_LT(gradient_error(x, d_x, objective), 1e-9);
     for (int tensor = 0; tensor + 1 < int(block.spec().tensors.size()); ++tensor)
-        EXPECT_LT(gradient_error(block.value(tensor), block.gradient(tensor), objective), 1e-9)
+        EXPECT_LT(gradient_error(block.change(tensor), block.gradient(tensor), objective), 1e-9)
             << block.spec().tensors[tensor].name;
 }
 

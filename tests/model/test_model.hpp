@@ -29,10 +29,10 @@ inline ModelOptions small_options() {
 /// Values that norms do not start from: they are all 1, and would hide a norm that is forgotten.
 inline void scatter_values(Rows values, std::uint64_t seed) {
     const RandomField field(seed, Purpose::test, 7);
-    for_each_element(values, [&](auto& value, int r, int c) {
+    for_each_element(values, [&]<class Element>(Element& value, int r, int c) {
         const double factor =
             1 + 0.3 * field.normal(std::uint64_t(r) * std::uint64_t(values.cols()) + std::uint64_t(c));
-        value = static_cast<std::remove_reference_t<decltype(value)>>(float(double(value) * factor));
+        value = rounded<Element>(float(double(value) * factor));
     });
 }
 
@@ -54,7 +54,7 @@ inline MicroBatch sequence_of(const MicroBatch& batch, int sequence) {
     return batch.share_of(sequence, batch.sequence_count());
 }
 
-/// A model with what it runs on: one EP group after the other over `world`. Collective.
+/// A model on rows of `dtype` with what it runs on: one EP group after the other over `world`. Collective.
 struct TestModel {
     TestModel(const ModelOptions& options, Device& device, DType dtype, const Communicator& world, int ep,
               Placement where)
@@ -62,9 +62,9 @@ struct TestModel {
           group(world.split(layout.group_of(world.rank()))),
           dispatcher(make_packed_dispatcher("native", group, device)),
           placement(std::move(where)),
-          parameters(device, dtype, options.resolved(), placement, group.rank()),
+          parameters(device, wide(dtype), options.resolved(), placement, group.rank()),
           transformer(options.resolved(), CombineOrder::exact,
-                      {&device, dispatcher.get(), &world, &placement, group.rank()}, parameters) {
+                      {&device, dispatcher.get(), &world, &placement, group.rank()}, parameters, dtype) {
         parameters.initialize(5);
         for (const auto& block : parameters.blocks()) {
             const BlockSpec& spec = block->spec();

@@ -75,7 +75,7 @@ TEST_P(TransformerGradientTest, MatchesFiniteDifferences) {
     EXPECT_EQ(dropped > 0, options.capacity_factor > 0);
     double largest = 0;
     for (const auto& block : model.parameters.blocks()) {
-        const double error = gradient_error(block->flat_value(), block->flat_gradient(),
+        const double error = gradient_error(block->change_flat(), block->flat_gradient(),
                                             [&] { return objective(model.transformer.forward(batch, {}, true)); });
         EXPECT_LT(error, 1e-7) << block->spec().name() << ", first tensor " << block->spec().tensors.front().name;
         largest = std::max(largest, error);

@@ -1,5 +1,7 @@
 """Tests of scripts/prepare_text.py and scripts/text_references.py; python3 -m unittest, nothing to install."""
 
+import contextlib
+import io
 import json
 import math
 import random
@@ -104,6 +106,7 @@ class Command(unittest.TestCase):
             self.assertEqual(first.returncode, 0, first.stderr)
             report = json.loads((out / "corpus.json").read_text())
             self.assertEqual([d["name"] for d in report["domains"]], ["one", "two"])
+            self.assertEqual(text_references.prose_domains(out), ["one", "two"])
             for domain in report["domains"]:
                 text = (out / "validation" / f"{domain['name']}.txt").read_bytes()
                 self.assertEqual(len(text) - text.count(0), domain["validation"]["bytes"])
@@ -141,6 +144,26 @@ class References(unittest.TestCase):
 
     def test_no_pair_spans_two_texts(self):
         self.assertEqual(text_references.entropy_given([b"aaaa", b"bbbb"], 1), 0)
+
+
+class ProseBelow(unittest.TestCase):
+    # 9 of 10 bytes at 2 bits and one at 8: 2.6.
+    def test_only_prose_counts_and_all_of_it_must_be_below(self):
+        rows = [{"domain": "verse", "bytes": 10, "predicted": 9, "gzip": 2.7, "xz": 2.5, "expar": 2.0},
+                {"domain": "code", "bytes": 10, "predicted": 9, "gzip": 2.5, "xz": 2.5, "expar": 3.0},
+                {"domain": "novel", "bytes": 10, "gzip": 2.5, "xz": 2.5}]
+        for domains, column, expected in ((["verse"], "gzip", True), (["verse"], "xz", False), ([], "gzip", False),
+                                          (["verse", "code"], "gzip", False), (["verse", "novel"], "gzip", False)):
+            with contextlib.redirect_stdout(io.StringIO()):
+                self.assertEqual(text_references.all_below(rows, domains, column), expected, (domains, column))
+
+    def test_every_file_that_is_given_is_prose_and_headers_are_not(self):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "linux").mkdir()
+            for path in (Path(folder, "linux", "one.h"), Path(folder, "one.txt")):
+                path.write_text("int a;\n" * 400)
+            self.assertEqual(prepare_text.read_headers(Path(folder)).kind, "code")
+            self.assertEqual(prepare_text.read_files([Path(folder, "one.txt")])[0].kind, "prose")
 
 
 if __name__ == "__main__":

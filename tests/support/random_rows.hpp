@@ -12,9 +12,9 @@ namespace expar {
 /// Calls work(element, row, column) for every element, in order.
 template <class Work>
 void for_each_element(Rows rows, Work&& work) {
-    with_real(rows.dtype(), [&]<class Real>(Real) {
+    with_element(rows.dtype(), [&]<class Element>(Element) {
         for (int r = 0; r < rows.rows(); ++r)
-            for (int c = 0; c < rows.cols(); ++c) work(rows.row<Real>(r)[c], r, c);
+            for (int c = 0; c < rows.cols(); ++c) work(rows.row<Element>(r)[c], r, c);
     });
 }
 
@@ -22,9 +22,9 @@ void for_each_element(Rows rows, Work&& work) {
 inline Matrix random_matrix(Device& device, DType dtype, int rows, int cols, std::uint64_t seed, double scale = 1) {
     Matrix matrix(device, dtype, rows, cols);
     const RandomField field(seed, Purpose::test);
-    for_each_element(matrix, [&](auto& element, int r, int c) {
+    for_each_element(matrix, [&]<class Element>(Element& element, int r, int c) {
         const double value = scale * field.normal(std::uint64_t(r) << 32 | std::uint64_t(c));
-        element = static_cast<std::remove_reference_t<decltype(element)>>(float(value));
+        element = rounded<Element>(float(value));
     });
     return matrix;
 }
@@ -36,7 +36,9 @@ inline Matrix zero_matrix(Device& device, DType dtype, int rows, int cols) {
 }
 
 inline double element(ConstRows rows, int r, int c) {
-    return rows.dtype() == DType::float64 ? rows.row<double>(r)[c] : double(rows.row<float>(r)[c]);
+    double value = 0;
+    with_element(rows.dtype(), [&]<class Element>(Element) { value = double(rows.row<Element>(r)[c]); });
+    return value;
 }
 
 /// max |a - b| / max |b|; NaN where either has one. 0 for empty matrices.
@@ -49,6 +51,12 @@ inline double relative_error(ConstRows a, ConstRows b) {
             largest = std::max(largest, std::abs(element(b, r, c)));
         }
     return error == 0 ? 0 : error / largest;
+}
+
+/// What rows of `dtype` may differ by, of the largest: `real` for float32; a rounding to bfloat16 the other way, half a
+/// step of 2^-8 each, where two float32 lie on different sides of a tie.
+inline double row_tolerance(DType dtype, double real) {
+    return dtype == DType::bfloat16 ? 0x1p-7 : real;
 }
 
 inline bool same_bits(ConstRows a, ConstRows b) {

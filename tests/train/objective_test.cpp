@@ -27,7 +27,7 @@ struct SmallModel {
           dispatcher(make_packed_dispatcher("native", world, device)),
           runtime{&device, dispatcher.get(), &world, &placement, world.rank()},
           parameters(device, DType::float64, options, placement, world.rank()),
-          transformer(options, CombineOrder::exact, runtime, parameters),
+          transformer(options, CombineOrder::exact, runtime, parameters, DType::float32),
           reducer(device, parameters.blocks(), placement, layout, world) {
         parameters.initialize(11);
     }
@@ -111,7 +111,7 @@ TEST_P(ObjectiveTest, HasTheGradientThatTheRanksSum) {
         ParameterBlock* block = model.find(spec.name());
         for (const std::size_t element : {std::size_t{0}, spec.count() / 2, spec.count() - 1}) {
             const auto objective_at = [&](double change) {
-                double* value = block ? &block->flat_value().row<double>(0)[element] : nullptr;
+                double* value = block ? &block->change_flat().row<double>(0)[element] : nullptr;
                 if (value) *value += change;
                 const double objective = run(model, shares, world, false).objective;
                 if (value) *value -= change;
@@ -167,7 +167,7 @@ TEST(Objective, ReportsABalanceLossOfOneForEqualProbabilities) {
     SmallModel model(options, *device, world);
     for (const auto& block : model.parameters.blocks())
         if (block->spec().role == Role::router)
-            for (double& weight : block->flat_value().row<double>(0)) weight = 0;
+            for (double& weight : block->change_flat().row<double>(0)) weight = 0;
     const ObjectiveValue value = run(model, shares_of(small_batches(), world), world, false);
     EXPECT_NEAR(value.balance_loss, 1, 1e-12);
     EXPECT_NEAR(value.z_loss, std::pow(std::log(4.0), 2), 1e-12);

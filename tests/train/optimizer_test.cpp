@@ -119,7 +119,7 @@ TEST_F(OptimizerTest, AgreesWithThePlainReference) {
             PlainWeights found;
             for (const auto& block : blocks)
                 for (int i = 0; i < int(block->spec().tensors.size()); ++i) {
-                    const Rows flat = gradients ? block->flat_gradient() : block->flat_value();
+                    const ConstRows flat = gradients ? ConstRows(block->flat_gradient()) : block->flat_value();
                     const auto row = flat.columns(int(block->offset(i)), count).row<double>(0);
                     found[block->spec().tensors[i].name] = {row.begin(), row.end()};
                 }

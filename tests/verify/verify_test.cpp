@@ -11,11 +11,13 @@
 namespace expar {
 namespace {
 
-TEST(Verify, FindsEveryLayoutEqualToOneRankAndToFloat64) {
-    const Communicator world(MPI_COMM_WORLD);
-    const auto device = make_cpu_device(1);
+class VerifyTest : public testing::TestWithParam<std::string> {};
 
-    const VerifyReport report = verify_training(*device, world, [](const std::string&) {});
+TEST_P(VerifyTest, FindsEveryLayoutEqualToOneRankAndToFloat64) {
+    const Communicator world(MPI_COMM_WORLD);
+    const auto device = GetParam() == "bf16" ? make_reference_device() : make_cpu_device(1);
+
+    const VerifyReport report = verify_training(*device, GetParam(), world, [](const std::string&) {});
 
     EXPECT_TRUE(report.passed());
     if (world.rank() != 0) return;
@@ -27,6 +29,9 @@ TEST(Verify, FindsEveryLayoutEqualToOneRankAndToFloat64) {
     const std::size_t missing = world.size() == 1 ? 4 : 6 % world.size() == 0 ? 1 : 0;
     EXPECT_EQ(compared.size() + missing, verify_cases().size());
 }
+
+INSTANTIATE_TEST_SUITE_P(Rows, VerifyTest, testing::Values("float32", "bf16"),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace expar

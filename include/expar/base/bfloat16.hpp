@@ -1,6 +1,7 @@
 #pragma once
 
 #include <bit>
+#include <concepts>
 #include <cstdint>
 
 namespace expar {
@@ -9,11 +10,15 @@ namespace expar {
 struct bfloat16 {
     std::uint16_t bits = 0;
 
+    template <std::floating_point Real>
+    [[nodiscard]] explicit constexpr operator Real() const {
+        return std::bit_cast<float>(std::uint32_t(bits) << 16);
+    }
     friend constexpr bool operator==(bfloat16, bfloat16) = default;  ///< of bits
 };
 
 [[nodiscard]] constexpr float to_float(bfloat16 value) {
-    return std::bit_cast<float>(std::uint32_t(value.bits) << 16);
+    return float(value);
 }
 
 /// To nearest, ties to even; what is not a number stays so.

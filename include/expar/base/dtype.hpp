@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 
 #include "expar/base/bfloat16.hpp"
 
@@ -57,5 +58,18 @@ template <>
 inline constexpr DType dtype_of<bfloat16> = DType::bfloat16;
 template <>
 inline constexpr DType dtype_of<int> = DType::int32;
+
+/// wide(), of types of C++.
+template <class Element>
+using Wide = std::conditional_t<std::is_same_v<Element, bfloat16>, float, Element>;
+
+/// An element with this value: a float32 rounded once more for bfloat16.
+template <class Element>
+[[nodiscard]] constexpr Element rounded(double value) {
+    if constexpr (std::is_same_v<Element, bfloat16>)
+        return to_bfloat16(float(value));
+    else
+        return Element(value);
+}
 
 }  // namespace expar

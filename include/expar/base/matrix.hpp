@@ -83,7 +83,28 @@ private:
     int cols_ = 0;
 };
 
-/// Calls `work` with a value of the C++ type that `dtype` names: where a type of run time becomes one of C++.
+/// Calls `work` with a value of the C++ type that `dtype` names: where a type of run time becomes one of C++. The types
+/// of rows.
+template <class Work>
+void with_element(DType dtype, Work&& work) {
+    switch (dtype) {
+        case DType::float64:
+            return work(double{});
+        case DType::float32:
+            return work(float{});
+        case DType::bfloat16:
+            return work(bfloat16{});
+        case DType::int32:
+            break;
+    }
+    throw Error(concat("expected bfloat16, float32 or float64, got ", name_of(dtype)));
+}
+/// Two of them.
+template <class Work>
+void with_elements(DType first, DType second, Work&& work) {
+    with_element(first, [&](auto a) { with_element(second, [&](auto b) { work(a, b); }); });
+}
+/// The same for what is never bfloat16: parameters, statistics, a router's scores.
 template <class Work>
 void with_real(DType dtype, Work&& work) {
     switch (dtype) {

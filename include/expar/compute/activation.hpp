@@ -30,7 +30,7 @@ public:
     virtual ~ActivationOperations() = default;
 
     virtual void forward(Activation kind, ConstRows inner, Rows out, Stream& stream) const = 0;
-    /// d_out [n, I] → d_inner [n, I or 2 I], which may be the memory of inner
+    /// d_out [n, I], of the dtype of inner or its wide one → d_inner [n, I or 2 I], which may be the memory of inner
     virtual void backward(Activation kind, ConstRows inner, ConstRows d_out, Rows d_inner, Stream& stream) const = 0;
 };
 

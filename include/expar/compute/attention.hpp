@@ -37,7 +37,7 @@ public:
         ConstRows q;     ///< [n, heads d]
         ConstRows k, v;  ///< [m, kv_heads d]
     };
-    /// out [n, heads d], log_sum_exp [n, heads]
+    /// out [n, heads d]; log_sum_exp [n, heads], of the wide dtype
     virtual void forward(const AttentionShape& shape, const AttentionSpans& spans, const Inputs& in, Rows out,
                          Rows log_sum_exp, Stream& stream) const = 0;
 

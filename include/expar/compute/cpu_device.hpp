@@ -10,7 +10,7 @@
 
 namespace expar {
 
-/// What the processor of this machine can do, of what kernels/cpu has code for.
+/// What the processor of this machine can do, and the operating system lets it, of what kernels/cpu has code for.
 struct CpuFeatures {
     std::string model;  ///< as the processor names itself
     bool avx2 = false;

@@ -12,7 +12,7 @@ class NormOperations {
 public:
     virtual ~NormOperations() = default;
 
-    /// x, y [n, g C], weight [1, C], inverse_rms [n, g]
+    /// x, y [n, g C]; weight [1, C], inverse_rms [n, g], of the wide dtype
     virtual void forward(ConstRows x, ConstRows weight, double epsilon, Rows y, Rows inverse_rms,
                          Stream& stream) const = 0;
 
@@ -20,7 +20,7 @@ public:
     struct Saved {
         ConstRows x, weight, inverse_rms;
     };
-    /// dx (+)= …, d_weight += …, rows of one block of MatrixProduct::block_rows after the other
+    /// dx (+)= …, d_weight += … in the wide dtype, rows of one block of MatrixProduct::block_rows after the other
     virtual void backward(const Saved& saved, ConstRows dy, Rows dx, Write write, Rows d_weight,
                           Stream& stream) const = 0;
 };

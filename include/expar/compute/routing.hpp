@@ -33,7 +33,7 @@ struct RouterGradient {
     double z_scale = 0;  ///< d L / d (lse_t²)
 };
 
-/// The arithmetic of the router on the logits of T tokens over E experts.
+/// The arithmetic of the router on the logits of T tokens over E experts, which are float32 for rows of bfloat16, too.
 class RoutingOperations {
 public:
     virtual ~RoutingOperations() = default;
@@ -64,7 +64,8 @@ public:
     /// sums[e] = Σ_t probabilities[t][e] in float64, t ascending.   sums [E], in host memory when it returns
     virtual void sum_over_tokens(ConstRows probabilities, std::span<double> sums, Stream& stream) const = 0;
 
-    /// Σ_t (lse_t - Σ_e p_te logit_te), t ascending, added in float64: the entropies of the tokens' full softmax, in nats.
+    /// Σ_t (lse_t - Σ_e p_te logit_te), t ascending, added in float64: the entropies of the tokens' full softmax, in
+    /// nats.
     [[nodiscard]] virtual double sum_of_entropies(ConstRows logits, ConstRows probabilities, ConstRows log_sum_exp,
                                                   Stream& stream) const = 0;
 };

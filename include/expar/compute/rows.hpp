@@ -15,27 +15,33 @@ struct Stacked {
     Stacked(ConstRows only) : first(only), second(nullptr, 0, only.cols(), only.dtype()) {}  // NOLINT: one is a stack
 };
 
-/// Moving and adding whole rows. An index of -1 means no row.
+/// Moving and adding whole rows. An index of -1 means no row. Rows of one call are of one dtype but where it says
+/// otherwise; weights, logits and their gradients are of the wide one. Each element is rounded once, when it is
+/// written.
 class RowOperations {
 public:
     virtual ~RowOperations() = default;
 
-    /// out[i] = in[index[i]]; a row of zeros where the index is -1
+    /// out[i] = in[index[i]]; a row of zeros where the index is -1. `out` may be of another dtype.
     virtual void gather(Stacked in, std::span<const int> index, Rows out, Stream& stream) const = 0;
 
-    /// out[i] = weight[i] in[index[i]].   weights [n, 1]
-    virtual void scaled_gather(Stacked in, std::span<const int> index, ConstRows weights, Rows out,
-                               Stream& stream) const = 0;
-
     /// The one sum of combine: for j = 0, 1, … in order, skipping -1, acc = fma(w[i][j], in[index[i][j]], acc), from
-    /// acc = 0, in the matrix's type.   index [n, k] flat; weights [n, k], or no rows at all: every weight is 1
+    /// acc = 0, in the wide type.   index [n, k] flat; weights [n, k], or no rows at all: every weight is 1
     virtual void weighted_sum(Stacked in, std::span<const int> index, ConstRows weights, Rows out,
                               Stream& stream) const = 0;
 
-    /// out[i] = a[i] · b[index[i]], in an order that depends on the width alone.   out [n, 1]
-    virtual void dot(ConstRows a, Stacked b, std::span<const int> index, Rows out, Stream& stream) const = 0;
+    /// Rows that weighted_sum added up, one a row.
+    struct Terms {
+        ConstRows rows;     ///< [n, C]
+        ConstRows weights;  ///< [n, 1]
+    };
+    /// The way back to them from the gradient d = d_sums[index[i]] of the sum that each is in: d_terms[i] = weight[i]
+    /// d, and d_weights[i] = rows[i] · d in an order that depends on the width alone.   d_terms [n, C], d_weights [n,
+    /// 1]
+    virtual void weighted_sum_backward(Stacked d_sums, std::span<const int> index, const Terms& terms, Rows d_terms,
+                                       Rows d_weights, Stream& stream) const = 0;
 
-    /// out[index[i]] += in[i], for i ascending
+    /// out[index[i]] += in[i], for i ascending. `out` may be of another dtype.
     virtual void scatter_add(ConstRows in, std::span<const int> index, Rows out, Stream& stream) const = 0;
 
     /// out += in, element by element

@@ -28,7 +28,7 @@ public:
     /// value -= learning_rate · (scale · gradient + weight_decay · value)
     virtual void sgd(double learning_rate, double weight_decay, double gradient_scale, ConstRows gradient, Rows value,
                      Stream& stream) const = 0;
-    /// In float64, in an order that depends on the shape alone; in the host's hands when it returns.
+    /// Of rows, too. In float64, in an order that depends on the shape alone; in the host's hands when it returns.
     [[nodiscard]] virtual double sum_of_squares(ConstRows values, Stream& stream) const = 0;
     /// out = Σ_i parts[i], i ascending, in the matrix's type: how gradients of several ranks become one.
     virtual void sum_in_order(std::span<const ConstRows> parts, Rows out, Stream& stream) const = 0;

@@ -35,8 +35,8 @@ enum class Keep { all, inputs };
 struct TransformerState {
     std::vector<LayerState> layers;
     Matrix x, normed, inverse_rms;  ///< input of the final norm, and its result
-    Matrix logits;                  ///< [T, V]
-    Matrix log_sum_exp;             ///< [T, 1]
+    Matrix logits;                  ///< [T, V], of the wide dtype
+    Matrix log_sum_exp;             ///< [T, 1], of the wide dtype
     double loss_sum = 0;            ///< of this rank's tokens, in nats
     Keep keep = Keep::all;
     TokenScope scope;  ///< of the forward, which a backward may have to repeat
@@ -57,8 +57,10 @@ struct ObjectiveScales {
 /// forward, backward and extend are collective over the EP group, also for ranks without tokens.
 class Transformer {
 public:
-    /// `options` must be resolved. Parameters and what the runtime points to must outlive it.
-    Transformer(const ModelOptions& options, CombineOrder order, const MoeRuntime& runtime, Parameters& parameters);
+    /// Rows are of `dtype`: the parameters' or, for those of float32, bfloat16. `options` must be resolved. Parameters
+    /// and what the runtime points to must outlive it.
+    Transformer(const ModelOptions& options, CombineOrder order, const MoeRuntime& runtime, Parameters& parameters,
+                DType dtype);
     ~Transformer();
 
     /// Logits and loss of one micro-batch. `training` turns router noise and capacity on. Throws Error, before anything
@@ -80,7 +82,7 @@ public:
 
     [[nodiscard]] const ModelOptions& options() const { return options_; }
     [[nodiscard]] Device& device() const { return device_; }
-    [[nodiscard]] DType dtype() const { return dtype_; }
+    [[nodiscard]] DType dtype() const { return dtype_; }  ///< of rows
 
 private:
     struct Layer;

@@ -2,9 +2,15 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "expar/base/dtype.hpp"
+
 namespace expar {
+
+/// What rows may be of: "float32", or "bf16". Throws UserError for another name.
+[[nodiscard]] DType row_dtype(std::string_view name);
 
 /// How a run trains, beside the model's shape.
 struct TrainOptions {
@@ -29,6 +35,7 @@ struct TrainOptions {
     std::string combine = "exact";     ///< exact | reduced
     std::string exchange = "native";   ///< see exchange_kinds
     std::string placement = "linear";  ///< linear | shuffled
+    std::string dtype = "float32";     ///< of rows, see row_dtype; parameters, gradients and moments are float32
     int threads = 1;
     std::string isa{};              ///< name of an InstructionSet; empty: the fastest
     bool overlap_gradients = true;  ///< they travel during backward, not after it; the same bits

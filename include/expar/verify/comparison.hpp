@@ -33,6 +33,8 @@ private:
     /// Of things that must be none.
     void count(const std::string& reference, const std::string& quantity, int wrong) const;
     void scalar(const std::string& reference, const std::string& quantity, double tested, double expected) const;
+    /// Of what is not bit for bit the same.
+    [[nodiscard]] double tolerance(const std::string& reference) const;
     void scalars(const std::string& reference, const StepReport& expected) const;
     void routings(const PlainResult& expected) const;
     template <class Reference>

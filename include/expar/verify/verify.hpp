@@ -13,10 +13,11 @@ namespace expar {
 /// rank 0: the same code on one rank, and the plain float64 model. Before each step both references take the tested
 /// side's weights and moments, so that steps are judged on their own.
 ///
-/// Tolerances are on max|Δ| / max|reference|. Under `exact`, outputs and input gradients must be one rank's bit for
-/// bit, and expert gradients at DP = 1. The rest differs by the order of float32 sums alone. Collective; the report is
-/// complete on rank 0, and its verdict the same everywhere. `progress` is called on rank 0 for each case and layout.
-[[nodiscard]] VerifyReport verify_training(Device& device, const Communicator& world,
+/// Rows are of `dtype`, a name of row_dtype. Tolerances are on max|Δ| / max|reference|. Under `exact`, outputs and
+/// input gradients must be one rank's bit for bit, and expert gradients at DP = 1. The rest differs by the order of
+/// float32 sums alone; the float64 model also by the rounding of bfloat16, where rows are that. Collective; the report
+/// is complete on rank 0, and its verdict the same everywhere. `progress` is called on rank 0 for each case and layout.
+[[nodiscard]] VerifyReport verify_training(Device& device, const std::string& dtype, const Communicator& world,
                                            const std::function<void(const std::string&)>& progress);
 
 }  // namespace expar

@@ -3,11 +3,15 @@
 #include <immintrin.h>
 
 #include "../vector/lanes.hpp"
+#include "expar/base/bfloat16.hpp"
 
 namespace expar {
 
+struct Avx2Doubles;
+
 /// 8 floats. Included by avx2/kernels.cpp alone.
 struct Avx2Vector {
+    using Doubles = Avx2Doubles;
     static constexpr int width = 8;
     static constexpr int tile_rows = 6;  // a product's tile: 12 sums, 2 vectors of b and one of a in 16 registers
     static constexpr int tile_vectors = 2;
@@ -23,6 +27,34 @@ struct Avx2Vector {
     static Avx2Vector load(const float* from, FirstLanes first) { return {_mm256_maskload_ps(from, mask(first))}; }
     void store(float* to, AllLanes = {}) const { _mm256_storeu_ps(to, lanes); }
     void store(float* to, FirstLanes first) const { _mm256_maskstore_ps(to, mask(first), lanes); }
+
+    // bfloat16 is widened on the way in, and rounded as to_bfloat16 does on the way out.
+    static Avx2Vector load(const bfloat16* from, AllLanes = {}) {
+        const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+        return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16))};
+    }
+    static Avx2Vector load(const bfloat16* from, FirstLanes first) {
+        bfloat16 all[width] = {};
+        __builtin_memcpy(all, from, unsigned(first.count) * sizeof(bfloat16));
+        return load(all);
+    }
+    void store(bfloat16* to, AllLanes = {}) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), narrowed()); }
+    void store(bfloat16* to, FirstLanes first) const {
+        bfloat16 all[width];
+        store(all);
+        __builtin_memcpy(to, all, unsigned(first.count) * sizeof(bfloat16));
+    }
+
+private:
+    [[nodiscard]] __m128i narrowed() const {
+        const __m256i bits = _mm256_castps_si256(lanes);
+        const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+        const __m256i nearest = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+        const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+        const __m256i no_number = _mm256_castps_si256(_mm256_cmp_ps(lanes, lanes, _CMP_UNORD_Q));
+        const __m256i upper = _mm256_srli_epi32(_mm256_blendv_epi8(nearest, quiet, no_number), 16);
+        return _mm_packus_epi32(_mm256_castsi256_si128(upper), _mm256_extracti128_si256(upper, 1));
+    }
 };
 
 inline Avx2Vector operator+(Avx2Vector a, Avx2Vector b) {
@@ -71,6 +103,16 @@ inline Avx2Vector power_of_two(Avx2Vector n) {
     const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n.lanes), _mm256_set1_epi32(127));
     return {_mm256_castsi256_ps(_mm256_slli_epi32(biased, 23))};
 }
+/// a - floor(a); not a number for infinities
+inline Avx2Vector fraction(Avx2Vector a) {
+    return {_mm256_sub_ps(a.lanes, _mm256_floor_ps(a.lanes))};
+}
+/// a 2^floor(x); 0 for x < -126, where it could be too small to be normal
+inline Avx2Vector times_power_of_two(Avx2Vector a, Avx2Vector x) {
+    const Avx2Vector lowest = Avx2Vector::all(-126.0F);
+    const Avx2Vector whole = {_mm256_floor_ps(max(lowest, x).lanes)};
+    return if_less(x, lowest, Avx2Vector::all(0), a * power_of_two(whole));
+}
 /// The lanes that are touched as they are, `other` in those that are not
 inline Avx2Vector or_else(Avx2Vector a, AllLanes, Avx2Vector) {
     return a;
@@ -89,12 +131,17 @@ inline float largest(Avx2Vector a) {
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
-/// Σ a² in float64.
-inline double sum_of_squares(Avx2Vector a) {
+/// Four sums of float64.
+struct Avx2Doubles {
+    __m256d lanes = _mm256_setzero_pd();
+};
+inline Avx2Doubles add_squares(Avx2Vector a, Avx2Doubles sums) {
     const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(a.lanes));
     const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(a.lanes, 1));
-    const __m256d four = _mm256_fmadd_pd(low, low, _mm256_mul_pd(high, high));
-    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return {_mm256_fmadd_pd(low, low, _mm256_fmadd_pd(high, high, sums.lanes))};
+}
+inline double sum(Avx2Doubles a) {
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(a.lanes), _mm256_extractf128_pd(a.lanes, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 

@@ -3,17 +3,22 @@
 #include <immintrin.h>
 
 #include "../vector/lanes.hpp"
+#include "expar/base/bfloat16.hpp"
 
 namespace expar {
 
+struct Avx512Doubles;
+
 /// 16 floats. Included by avx512/kernels.cpp alone.
 struct Avx512Vector {
+    using Doubles = Avx512Doubles;
     static constexpr int width = 16;
     static constexpr int tile_rows = 14;  // a product's tile: 28 sums, 2 vectors of b and one of a in 32 registers
     static constexpr int tile_vectors = 2;
 
     __m512 lanes;
 
+    static __mmask16 mask(AllLanes) { return 0xffff; }
     static __mmask16 mask(FirstLanes first) { return __mmask16((1U << first.count) - 1U); }
 
     static Avx512Vector all(float value) { return {_mm512_set1_ps(value)}; }
@@ -21,6 +26,29 @@ struct Avx512Vector {
     static Avx512Vector load(const float* from, FirstLanes first) { return {_mm512_maskz_loadu_ps(mask(first), from)}; }
     void store(float* to, AllLanes = {}) const { _mm512_storeu_ps(to, lanes); }
     void store(float* to, FirstLanes first) const { _mm512_mask_storeu_ps(to, mask(first), lanes); }
+
+    // bfloat16 is widened on the way in, and rounded as to_bfloat16 does on the way out.
+    static Avx512Vector load(const bfloat16* from, AllLanes = {}) {
+        return widened(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+    }
+    static Avx512Vector load(const bfloat16* from, FirstLanes first) {
+        return widened(_mm256_maskz_loadu_epi16(mask(first), from));
+    }
+    void store(bfloat16* to, AllLanes = {}) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), narrowed()); }
+    void store(bfloat16* to, FirstLanes first) const { _mm256_mask_storeu_epi16(to, mask(first), narrowed()); }
+
+private:
+    static Avx512Vector widened(__m256i halves) {
+        return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16))};
+    }
+    [[nodiscard]] __m256i narrowed() const {
+        const __m512i bits = _mm512_castps_si512(lanes);
+        const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+        const __m512i nearest = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+        const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+        const __mmask16 no_number = _mm512_cmp_ps_mask(lanes, lanes, _CMP_UNORD_Q);
+        return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_mov_epi32(nearest, no_number, quiet), 16));
+    }
 };
 
 inline Avx512Vector operator+(Avx512Vector a, Avx512Vector b) {
@@ -69,6 +97,15 @@ inline Avx512Vector power_of_two(Avx512Vector n) {
     const __m512i biased = _mm512_add_epi32(_mm512_cvtps_epi32(n.lanes), _mm512_set1_epi32(127));
     return {_mm512_castsi512_ps(_mm512_slli_epi32(biased, 23))};
 }
+/// a - floor(a), 0 for infinities
+inline Avx512Vector fraction(Avx512Vector a) {
+    return {_mm512_reduce_ps(a.lanes, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
+}
+/// a 2^floor(x); 0 for x < -126, where it could be too small to be normal
+inline Avx512Vector times_power_of_two(Avx512Vector a, Avx512Vector x) {
+    const __mmask16 normal = _mm512_cmp_ps_mask(x.lanes, _mm512_set1_ps(-126.0F), _CMP_NLT_UQ);
+    return {_mm512_maskz_scalef_ps(normal, a.lanes, x.lanes)};
+}
 /// The lanes that are touched as they are, `other` in those that are not
 inline Avx512Vector or_else(Avx512Vector a, AllLanes, Avx512Vector) {
     return a;
@@ -83,11 +120,17 @@ inline float largest(Avx512Vector a) {
     return _mm512_reduce_max_ps(a.lanes);
 }
 
-/// Σ a² in float64.
-inline double sum_of_squares(Avx512Vector a) {
+/// Eight sums of float64.
+struct Avx512Doubles {
+    __m512d lanes = _mm512_setzero_pd();
+};
+inline Avx512Doubles add_squares(Avx512Vector a, Avx512Doubles sums) {
     const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(a.lanes));
     const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a.lanes, 1));
-    return _mm512_reduce_add_pd(_mm512_fmadd_pd(low, low, _mm512_mul_pd(high, high)));
+    return {_mm512_fmadd_pd(low, low, _mm512_fmadd_pd(high, high, sums.lanes))};
+}
+inline double sum(Avx512Doubles a) {
+    return _mm512_reduce_add_pd(a.lanes);
 }
 
 }  // namespace expar

@@ -87,6 +87,52 @@ void apply_curve_backward(const float* in, const float* d_out, float* d_in, long
 }
 
 template <class Vector>
+void swiglu_of_parts(const ActivationParts& p, long count) {
+    for_each_vector<Vector>(count, [&](long i, auto lanes) {
+        const Vector g = Vector::load(p.in + i, lanes);
+        (g * sigmoid(g) * Vector::load(p.value + i, lanes)).store(p.out + i, lanes);
+    });
+}
+
+template <class Vector>
+void swiglu_backward_of_parts(const ActivationParts& p, long count) {
+    for_each_vector<Vector>(count, [&](long i, auto lanes) {
+        const CurvePoint<Vector> silu = Silu<Vector>::at(Vector::load(p.in + i, lanes));
+        const Vector d = Vector::load(p.d_out + i, lanes);
+        const Vector up = Vector::load(p.value + i, lanes);
+        (silu.value * up).store(p.out + i, lanes);
+        (d * up * silu.slope).store(p.in + i, lanes);
+        (d * silu.value).store(p.value + i, lanes);
+    });
+}
+
+template <class Vector, class Curve>
+void apply_curve_to_parts(const ActivationParts& p, long count) {
+    apply_curve<Vector, Curve>(p.in, p.out, count);
+}
+
+template <class Vector, class Curve>
+void apply_curve_backward_to_parts(const ActivationParts& p, long count) {
+    for_each_vector<Vector>(count, [&](long i, auto lanes) {
+        const CurvePoint<Vector> curve = Curve::at(Vector::load(p.in + i, lanes));
+        curve.value.store(p.out + i, lanes);
+        (Vector::load(p.d_out + i, lanes) * curve.slope).store(p.in + i, lanes);
+    });
+}
+
+template <class Vector, class Curve>
+constexpr PartedActivation parted_curve = {apply_curve_to_parts<Vector, Curve>,
+                                           apply_curve_backward_to_parts<Vector, Curve>};
+
+template <class Vector>
+constexpr PartedActivationKernels parted_activation_kernels = {
+    .swiglu = {swiglu_of_parts<Vector>, swiglu_backward_of_parts<Vector>},
+    .gelu = parted_curve<Vector, Gelu<Vector>>,
+    .gelu_tanh = parted_curve<Vector, GeluTanh<Vector>>,
+    .relu = parted_curve<Vector, Relu<Vector>>,
+};
+
+template <class Vector>
 constexpr ActivationKernels activation_kernels = {
     .swiglu = swiglu<Vector>,
     .gelu = apply_curve<Vector, Gelu<Vector>>,

@@ -24,6 +24,22 @@ template <class Vector>
     return if_less(x, lowest, Vector::all(0), p * power_of_two(n));
 }
 
+/// 2^x within 1 unit in the last place for x in -126 … 128, exact for whole x; 0 below, NaN stays NaN.
+///
+/// 2^x = 2^floor(x) 2^r, 2^r by the polynomial of least relative error on 0 … 1 among those that are 1 at 0.
+template <class Vector>
+[[gnu::always_inline]] inline Vector exp2(Vector x) {
+    const Vector r = fraction(x);
+    Vector p = Vector::all(2.16129207e-4F);
+    p = fma(p, r, Vector::all(1.24678446e-3F));
+    p = fma(p, r, Vector::all(9.67545155e-3F));
+    p = fma(p, r, Vector::all(5.54852821e-2F));
+    p = fma(p, r, Vector::all(2.40229309e-1F));
+    p = fma(p, r, Vector::all(6.93147063e-1F));
+    p = fma(p, r, Vector::all(1));
+    return times_power_of_two(p, x);
+}
+
 template <class Vector>
 [[gnu::always_inline]] inline Vector sigmoid(Vector x) {
     return Vector::all(1) / (Vector::all(1) + exp(Vector::all(0) - x));

@@ -72,24 +72,53 @@ template <class Vector, int rows, class Factors>
     }
 }
 
-template <class Vector, class Lanes>
-[[gnu::always_inline]] inline void write_sums(Vector sums, bool add, float* to, Lanes lanes) {
-    (add ? Vector::load(to, lanes) + sums : sums).store(to, lanes);
+/// Calls use(element of sums, its place in c, lanes) for those within the panel's columns.
+template <class Vector, int rows, class Use>
+[[gnu::always_inline]] inline void for_each_sum(Vector (&sums)[rows][Vector::tile_vectors], const PanelProduct& p,
+                                                float* c, Use use) {
+    constexpr int vectors = Vector::tile_vectors;
+    if (p.columns == panel_columns<Vector>) {
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; ++v) use(sums[r][v], c + r * p.c_stride + v * Vector::width, AllLanes{});
+        return;
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+        const int columns = p.columns - v * Vector::width;
+        const FirstLanes lanes{columns < Vector::width ? columns : Vector::width};
+        if (columns > 0)
+#pragma GCC unroll 16
+            for (int r = 0; r < rows; ++r) use(sums[r][v], c + r * p.c_stride + v * Vector::width, lanes);
+    }
 }
+
+/// What a tile brings near while it is made, a few lines of the cache at every step of the depth.
+struct Ahead {
+    const float* from;
+    int lines;  ///< at a step
+};
+
+/// A tile's part of a.
+struct TileFactors {
+    const float* a;
+    long stride;
+};
 
 /// `rows` rows of c, whose sums stay in registers over the whole depth.
 template <class Vector, int rows, template <int> class Factors>
-void multiply_tile(const PanelProduct& p, const float* a, float* c) {
-    constexpr int vectors = Vector::tile_vectors;
-    Vector sums[rows][vectors];
+void multiply_tile(const PanelProduct& p, TileFactors a, float* c, Ahead ahead) {
+    constexpr int line = 16;
+    Vector sums[rows][Vector::tile_vectors];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) sums[r][v] = Vector::all(0);
-    if (p.add)  // so that what is there arrives while the sums are made
-        for (int r = 0; r < rows; ++r)
-            for (int v = 0; v < vectors; ++v) __builtin_prefetch(c + r * p.c_stride + v * Vector::width, 1);
-    Factors<rows> factors(a, p.a_stride);
+        for (int v = 0; v < Vector::tile_vectors; ++v) sums[r][v] = Vector::all(0);
+    if (p.add)
+        for_each_sum<Vector, rows>(sums, p, c,
+                                   [](Vector& sum, const float* at, auto lanes) { sum = Vector::load(at, lanes); });
+    Factors<rows> factors(a.a, a.stride);
     const float* b = p.b;
     int left = p.depth;
     for (; left >= depth_step; left -= depth_step) {
@@ -97,48 +126,64 @@ void multiply_tile(const PanelProduct& p, const float* a, float* c) {
         for (int depth = 0; depth < depth_step; ++depth) add_outer_product<Vector, rows>(sums, factors, b, depth);
         factors.advance(depth_step);
         b += depth_step * panel_columns<Vector>;
+        for (int i = 0; i < ahead.lines; ++i, ahead.from += line) __builtin_prefetch(ahead.from, 0, 2);
     }
     for (; left > 0; --left) {
         add_outer_product<Vector, rows>(sums, factors, b, 0);
         factors.advance(1);
         b += panel_columns<Vector>;
     }
-    if (p.columns == panel_columns<Vector>) {
-#pragma GCC unroll 16
-        for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; ++v)
-                write_sums(sums[r][v], p.add, c + r * p.c_stride + v * Vector::width, AllLanes{});
-        return;
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) {
-            const int columns = p.columns - v * Vector::width;
-            const FirstLanes lanes{columns < Vector::width ? columns : Vector::width};
-            if (columns > 0) write_sums(sums[r][v], p.add, c + r * p.c_stride + v * Vector::width, lanes);
-        }
+    for_each_sum<Vector, rows>(sums, p, c, [](const Vector& sum, float* at, auto lanes) { sum.store(at, lanes); });
 }
 
 template <class Vector, int rows, template <int> class Factors>
-[[gnu::always_inline]] inline void choose_tile(int wanted, const PanelProduct& p, const float* a, float* c) {
-    if (wanted == rows) return multiply_tile<Vector, rows, Factors>(p, a, c);
-    if constexpr (rows > 1) choose_tile<Vector, rows - 1, Factors>(wanted, p, a, c);
+[[gnu::always_inline]] inline void choose_tile(int wanted, const PanelProduct& p, TileFactors a, float* c,
+                                               Ahead ahead) {
+    if (wanted == rows) return multiply_tile<Vector, rows, Factors>(p, a, c, ahead);
+    if constexpr (rows > 1) choose_tile<Vector, rows - 1, Factors>(wanted, p, a, c, ahead);
 }
 
-// Tiles of about equal height: a low one would wait for its own sums.
+/// Tiles of about equal height: a low one would wait for its own sums.
+template <class Vector>
+struct TilesOf {
+    int rows;
+    int count = (rows + Vector::tile_rows - 1) / Vector::tile_rows;
+
+    [[gnu::always_inline]] int first(int tile) const { return int(long(rows) * tile / count); }
+};
+
+/// Floats from one packed tile of the left factor to the next: apart from a power of two, or tiles written side by side
+/// would drive each other out of the cache.
+template <class Vector>
+[[gnu::always_inline]] inline long left_tile_floats(int depth) {
+    return (depth + 1L) * Vector::width;
+}
+
 template <class Vector>
 void multiply_panel(const PanelProduct& p) {
-    const int tiles = (p.rows + Vector::tile_rows - 1) / Vector::tile_rows;
+    constexpr int lines_of_step = depth_step * panel_columns<Vector> / 16;
+    const TilesOf<Vector> all{p.rows};
+    const int tiles = all.count;
+    const int lines = tiles ? (lines_of_step + tiles - 1) / tiles : 0;  // of a tile at a step
+    const long share = long(p.depth / depth_step) * lines * 16;
     for (int tile = 0; tile < tiles; ++tile) {
-        const int first = int(long(p.rows) * tile / tiles);
-        const int rows = int(long(p.rows) * (tile + 1) / tiles) - first;
+        const int first = all.first(tile), end = all.first(tile + 1);
         float* c = p.c + first * p.c_stride;
-        if (p.a_transposed)
-            choose_tile<Vector, Vector::tile_rows, TransposedFactors>(rows, p, p.a + first, c);
+        const Ahead ahead{p.b + long(p.depth) * panel_columns<Vector> + tile * share,
+                          tile * share < p.after_b ? lines : 0};
+        for (int r = end; r < p.rows && r < end + Vector::tile_rows; ++r) {  // the next tile of c
+            __builtin_prefetch(p.c + r * p.c_stride, 1);
+            __builtin_prefetch(p.c + r * p.c_stride + p.columns - 1, 1);
+        }
+        if (p.a_tiled)
+            choose_tile<Vector, Vector::tile_rows, TransposedFactors>(
+                end - first, p, {p.a + tile * left_tile_floats<Vector>(p.depth), Vector::width}, c, ahead);
+        else if (p.a_transposed)
+            choose_tile<Vector, Vector::tile_rows, TransposedFactors>(end - first, p, {p.a + first, p.a_stride}, c,
+                                                                      ahead);
         else
-            choose_tile<Vector, Vector::tile_rows, PlainFactors>(rows, p, p.a + first * p.a_stride, c);
+            choose_tile<Vector, Vector::tile_rows, PlainFactors>(end - first, p, {p.a + first * p.a_stride, p.a_stride},
+                                                                 c, ahead);
     }
 }
 
@@ -175,6 +220,7 @@ template <class Vector>
 void pack_panel(const float* in, long stride, int depth, int columns, float* out) {
     for (int d = 0; d < depth; ++d) {
         float* row = out + long(d) * panel_columns<Vector>;
+        for (int c = 0; c < panel_columns<Vector>; c += 16) __builtin_prefetch(in + (d + 8) * stride + c);
         if (columns < panel_columns<Vector>)
             for (int v = 0; v < Vector::tile_vectors; ++v) Vector::all(0).store(row + v * Vector::width);
         for_each_vector<Vector>(
@@ -183,7 +229,21 @@ void pack_panel(const float* in, long stride, int depth, int columns, float* out
 }
 
 template <class Vector>
-constexpr ProductKernels product_kernels = {panel_columns<Vector>, multiply_panel<Vector>,
-                                            pack_transposed_panel<Vector>, pack_panel<Vector>};
+void pack_left_tiles(const float* in, long stride, int depth, int rows, float* out) {
+    const TilesOf<Vector> tiles{rows};
+    for (int d = 0; d < depth; ++d)
+        for (int tile = 0; tile < tiles.count; ++tile) {
+            const int first = tiles.first(tile);
+            const FirstLanes lanes{tiles.first(tile + 1) - first};
+            __builtin_prefetch(in + (d + 6) * stride + first);
+            Vector::load(in + d * stride + first, lanes)
+                .store(out + tile * left_tile_floats<Vector>(depth) + long(d) * Vector::width);
+        }
+}
+
+template <class Vector>
+constexpr ProductKernels product_kernels = {
+    panel_columns<Vector>, Vector::tile_rows,       multiply_panel<Vector>, pack_transposed_panel<Vector>,
+    pack_panel<Vector>,    pack_left_tiles<Vector>, Vector::width};
 
 }  // namespace expar

@@ -5,12 +5,12 @@
 
 namespace expar {
 
-template <class Vector>
-void rotate_heads(const Rotation& rotation, float* heads, int count) {
+template <class Vector, class Element>
+void rotate_heads(const Rotation& rotation, Element* heads, int count) {
     const Rotation r = rotation;  // a copy, which no store below can change
     for (int head = 0; head < count; ++head) {
-        float* a = heads + 2L * r.half * head;
-        float* b = a + r.half;
+        Element* a = heads + 2L * r.half * head;
+        Element* b = a + r.half;
         for_each_vector<Vector>(r.half, [=](long i, auto lanes) {
             const Vector c = Vector::load(r.cosine + i, lanes);
             const Vector s = Vector::all(r.direction) * Vector::load(r.sine + i, lanes);
@@ -22,7 +22,7 @@ void rotate_heads(const Rotation& rotation, float* heads, int count) {
     }
 }
 
-template <class Vector>
-constexpr RotationKernels rotation_kernels = {rotate_heads<Vector>};
+template <class Vector, class Element>
+constexpr RotationKernels<Element> rotation_kernels = {rotate_heads<Vector, Element>};
 
 }  // namespace expar

@@ -1,32 +1,37 @@
 #pragma once
 
 #include "../vector_kernels.hpp"
-#include "math.hpp"
+#include "lanes.hpp"
 
 namespace expar {
 
-template <class Vector>
-void scale_row(float factor, const float* in, float* out, long count) {
+template <class Vector, class Element>
+void scale_row(float factor, const Element* in, Element* out, long count) {
     for_each_vector<Vector>(
         count, [=](long i, auto lanes) { (Vector::all(factor) * Vector::load(in + i, lanes)).store(out + i, lanes); });
 }
 
-template <class Vector>
-void add_scaled_row(float factor, const float* in, float* out, long count) {
+template <class Vector, class Element>
+void add_scaled_row(float factor, const Element* in, Element* out, long count) {
     for_each_vector<Vector>(count, [=](long i, auto lanes) {
         fma(Vector::all(factor), Vector::load(in + i, lanes), Vector::load(out + i, lanes)).store(out + i, lanes);
     });
 }
 
-template <class Vector>
-void add_row(const float* in, float* out, long count) {
+template <class Vector, class From, class To>
+void add_row(const From* in, To* out, long count) {
     for_each_vector<Vector>(count, [=](long i, auto lanes) {
         (Vector::load(out + i, lanes) + Vector::load(in + i, lanes)).store(out + i, lanes);
     });
 }
 
-template <class Vector>
-void weighted_sum_of_rows(const float* const* rows, const float* weights, int terms, float* out, long count) {
+template <class Vector, class Element>
+void round_row(const float* in, Element* out, long count) {
+    for_each_vector<Vector>(count, [=](long i, auto lanes) { Vector::load(in + i, lanes).store(out + i, lanes); });
+}
+
+template <class Vector, class Element>
+void weighted_sum_of_rows(const Element* const* rows, const float* weights, int terms, Element* out, long count) {
     for_each_vector<Vector>(count, [=](long i, auto lanes) {
         Vector total = Vector::all(0);
         for (int j = 0; j < terms; ++j) total = fma(Vector::all(weights[j]), Vector::load(rows[j] + i, lanes), total);
@@ -34,22 +39,39 @@ void weighted_sum_of_rows(const float* const* rows, const float* weights, int te
     });
 }
 
-template <class Vector>
-float dot_of_rows(const float* a, const float* b, long count) {
+template <class Vector, class Element>
+float dot_of_rows(const Element* a, const Element* b, long count) {
     return sum_of_terms<Vector>(count, [=](long i, auto lanes, Vector chain) {
         return fma(Vector::load(a + i, lanes), Vector::load(b + i, lanes), chain);
     });
 }
 
-template <class Vector>
-void sigmoid_of(const float* in, float* out, long count) {
-    for_each_vector<Vector>(count,
-                            [=](long i, auto lanes) { sigmoid(Vector::load(in + i, lanes)).store(out + i, lanes); });
+template <class Vector, class Element>
+double sum_of_squares_of(const Element* in, long count) {
+    constexpr int chains = 4;
+    typename Vector::Doubles sums[chains] = {};
+    long i = 0;
+    for (; i + chains * Vector::width <= count; i += chains * Vector::width)
+        for (int c = 0; c < chains; ++c) sums[c] = add_squares(Vector::load(in + i + c * Vector::width), sums[c]);
+    for_each_vector<Vector>(
+        count - i, [&](long at, auto lanes) { sums[0] = add_squares(Vector::load(in + i + at, lanes), sums[0]); });
+    return (sum(sums[0]) + sum(sums[1])) + (sum(sums[2]) + sum(sums[3]));
 }
 
-template <class Vector>
-constexpr RowKernels row_kernels = {scale_row<Vector>,   add_scaled_row<Vector>,
-                                    add_row<Vector>,     weighted_sum_of_rows<Vector>,
-                                    dot_of_rows<Vector>, sigmoid_of<Vector>};
+template <class Vector, class Element>
+float scale_and_dot_row(float factor, const Element* a, const Element* b, Element* out, long count) {
+    return sum_of_terms<Vector>(count, [=](long i, auto lanes, Vector chain) {
+        const Vector value = Vector::load(a + i, lanes);
+        (Vector::all(factor) * value).store(out + i, lanes);
+        return fma(value, Vector::load(b + i, lanes), chain);
+    });
+}
+
+template <class Vector, class Element>
+constexpr RowKernels<Element> row_kernels = {
+    scale_row<Vector, Element>,      add_scaled_row<Vector, Element>,    add_row<Vector, Element, Element>,
+    add_row<Vector, Element, float>, round_row<Vector, Element>,         weighted_sum_of_rows<Vector, Element>,
+    dot_of_rows<Vector, Element>,    sum_of_squares_of<Vector, Element>, scale_and_dot_row<Vector, Element>,
+};
 
 }  // namespace expar

@@ -27,6 +27,17 @@ float exponentials_of(float scale, float shift, const float* in, float* out, lon
 }
 
 template <class Vector>
+float sum_of_exponentials_of(float scale, float shift, const float* in, long count) {
+    const Vector zero = Vector::all(0);
+    Vector total = zero;
+    for_each_vector<Vector>(count, [&](long i, auto lanes) {
+        const Vector value = exp(fma(Vector::all(scale), Vector::load(in + i, lanes), Vector::all(-shift)));
+        total = total + or_else(value, lanes, zero);
+    });
+    return sum(total);
+}
+
+template <class Vector>
 void softmax_backward(float scale, float mean, const float* probability, float* d_probability, long count) {
     for_each_vector<Vector>(count, [=](long i, auto lanes) {
         const Vector scaled = Vector::all(scale) * Vector::load(probability + i, lanes);
@@ -36,6 +47,17 @@ void softmax_backward(float scale, float mean, const float* probability, float* 
 }
 
 template <class Vector>
-constexpr SoftmaxKernels softmax_kernels = {largest_of<Vector>, exponentials_of<Vector>, softmax_backward<Vector>};
+constexpr SoftmaxKernels softmax_kernels = {largest_of<Vector>, exponentials_of<Vector>, sum_of_exponentials_of<Vector>,
+                                            softmax_backward<Vector>};
+
+template <class Vector, class Element>
+void loss_gradient(float factor, float shift, const float* in, Element* out, long count) {
+    for_each_vector<Vector>(count, [=](long i, auto lanes) {
+        (Vector::all(factor) * exp(Vector::load(in + i, lanes) - Vector::all(shift))).store(out + i, lanes);
+    });
+}
+
+template <class Vector, class Element>
+constexpr LossKernels<Element> loss_kernels = {loss_gradient<Vector, Element>};
 
 }  // namespace expar

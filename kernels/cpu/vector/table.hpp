@@ -1,6 +1,8 @@
 #pragma once
 
 #include "activation.hpp"
+#include "attention.hpp"
+#include "conversion.hpp"
 #include "norm.hpp"
 #include "product.hpp"
 #include "rotation.hpp"
@@ -12,8 +14,17 @@ namespace expar {
 
 template <class Vector>
 constexpr VectorKernels vector_kernels = {
-    row_kernels<Vector>,      activation_kernels<Vector>, norm_kernels<Vector>,    softmax_kernels<Vector>,
-    rotation_kernels<Vector>, update_kernels<Vector>,     product_kernels<Vector>,
+    {row_kernels<Vector, float>, row_kernels<Vector, bfloat16>},
+    activation_kernels<Vector>,
+    parted_activation_kernels<Vector>,
+    conversion_kernels<Vector>,
+    {norm_kernels<Vector, float>, norm_kernels<Vector, bfloat16>},
+    softmax_kernels<Vector>,
+    {loss_kernels<Vector, float>, loss_kernels<Vector, bfloat16>},
+    {rotation_kernels<Vector, float>, rotation_kernels<Vector, bfloat16>},
+    update_kernels<Vector>,
+    product_kernels<Vector>,
+    attention_kernels<Vector>,
 };
 
 }  // namespace expar

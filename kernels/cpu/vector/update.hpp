@@ -35,13 +35,6 @@ void sgd_of(const SgdFactors& factors, const float* gradient, float* value, long
 }
 
 template <class Vector>
-double sum_of_squares_of(const float* in, long count) {
-    double total = 0;
-    for_each_vector<Vector>(count, [&](long i, auto lanes) { total += sum_of_squares(Vector::load(in + i, lanes)); });
-    return total;
-}
-
-template <class Vector>
-constexpr UpdateKernels update_kernels = {adamw_of<Vector>, sgd_of<Vector>, sum_of_squares_of<Vector>};
+constexpr UpdateKernels update_kernels = {adamw_of<Vector>, sgd_of<Vector>};
 
 }  // namespace expar

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <array>
+#include <span>
+
+#include "expar/compute/matrix_product.hpp"
+#include "floats.hpp"
+#include "threads.hpp"
+#include "vector_kernels.hpp"
+
+namespace expar {
+
+/// A weight w [N, K] in panels of float32, as the right factor of either product that reads it. Of bfloat16 it is
+/// rounded, but not narrower.
+class PackedWeight final : public Weight {
+public:
+    enum class Form {
+        transposed,  ///< wᵀ [K, N], of y = x wᵀ
+        plain,       ///< w [N, K], of dx = dy w
+    };
+
+    using Weight::Weight;
+    void changed() override { fresh_ = {}; }
+
+    /// Panel p of the form, [depth, panel_columns], followed by the next. After pack().
+    [[nodiscard]] const float* panel(Form form, int p, const ProductKernels& kernels) const {
+        return panels_[index(form)] + p * panel_floats(form, kernels);
+    }
+
+    /// Packs those of `groups`' weights that have rows and have changed since.
+    static void pack(const RowGroups& groups, Form form, const VectorKernels& kernels, const Threads& threads);
+
+private:
+    [[nodiscard]] static constexpr std::size_t index(Form form) { return std::size_t(form); }
+    [[nodiscard]] int depth(Form form) const { return form == Form::plain ? values().rows() : values().cols(); }
+    [[nodiscard]] int columns(Form form) const { return form == Form::plain ? values().cols() : values().rows(); }
+    [[nodiscard]] std::ptrdiff_t panel_floats(Form form, const ProductKernels& kernels) const {
+        return std::ptrdiff_t(depth(form)) * kernels.panel_columns;
+    }
+    void pack_panel(Form form, int p, const VectorKernels& kernels, Scratch& scratch) const;
+
+    std::array<Scratch, 2> memory_;
+    std::array<float*, 2> panels_{};
+    std::array<bool, 2> fresh_{};
+};
+
+}  // namespace expar

@@ -1,0 +1,185 @@
+#include <algorithm>
+
+#include "operations.hpp"
+#include "pair_weight.hpp"
+#include "product_results.hpp"
+#include "task_grid.hpp"
+
+namespace expar {
+namespace {
+
+using Form = PairWeight::Form;
+
+constexpr int panel = pair_panel_columns;
+constexpr int few_rows = 64;  // make strips of two panels, so that what is done once for a strip costs little
+static_assert(2 * panel <= most_strip_columns);
+
+class PairProducts final : public MatrixProduct {
+public:
+    explicit PairProducts(CpuContext context)
+        : threads_(context.threads), kernels_(*context.pairs), activation_(context.kernels.parted_activation) {}
+
+    [[nodiscard]] std::unique_ptr<Weight> weight(ConstRows values, DType dtype) const override {
+        return std::make_unique<PairWeight>(values, dtype);
+    }
+
+    void forward(const RowGroups& x, Rows y, Write write, Stream&) const override {
+        multiply(x, Form::transposed, y.cols(), PlainResult{TargetRows(y), write == Write::add, kernels_.conversion});
+    }
+
+    void input_gradient(const RowGroups& dy, Rows dx, Write write, Stream&) const override {
+        multiply(dy, Form::plain, dx.cols(), PlainResult{TargetRows(dx), write == Write::add, kernels_.conversion});
+    }
+
+    void forward_activated(const RowGroups& x, Activation activation, Rows inner, Rows activated,
+                           Stream&) const override {
+        multiply(x, Form::transposed, activated.cols(),
+                 ActivatedResult{inner_columns(activation), TargetRows(inner), TargetRows(activated),
+                                 parted(activation_, activation), kernels_.conversion});
+    }
+
+    void input_gradient_activated(const RowGroups& dy, Activation activation, Rows inner, Rows activated,
+                                  Stream&) const override {
+        multiply(dy, Form::plain, activated.cols(),
+                 ActivatedGradient{inner_columns(activation), TargetRows(inner), TargetRows(activated),
+                                   parted(activation_, activation), kernels_.conversion});
+    }
+
+    void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw, Write write,
+                         Stream&) const override {
+        const auto parts = [](int length, int most) { return (length + most - 1) / most; };
+        int most = 512;  // rows and columns of a task; each thread should get some tasks
+        while (threads_.count() > 1 && most > 128 &&
+               long(dw.size()) * parts(dy.cols(), most) * parts(x.cols(), most) < 4L * threads_.count())
+            most /= 2;
+        const int row_parts = parts(dy.cols(), most), column_parts = parts(x.cols(), most);
+        const SourceRows left(dy), right(x);
+        threads_.for_each_task(long(dw.size()) * row_parts * column_parts, [&](long task, Scratch& scratch) {
+            const auto group = std::size_t(task / column_parts / row_parts);
+            const int row = int(task / column_parts % row_parts) * most, column = int(task % column_parts) * most;
+            const Rows part = dw[group]
+                                  .slice(row, std::min(most, dy.cols() - row))
+                                  .columns(column, std::min(most, x.cols() - column));
+            add_outer_products({left, right, {offsets[group], offsets[group + 1]}, row, column}, floats(part), write,
+                               scratch);
+        });
+    }
+
+private:
+    struct Range {
+        int first, end;
+    };
+
+    // Some rows of both factors; the left one's columns from left_column on and the right one's from right_column on.
+    struct Factors {
+        SourceRows dy, x;
+        Range rows;
+        int left_column, right_column;
+    };
+
+    template <class Result>
+    void multiply(const RowGroups& in, Form form, int columns, const Result& result) const {
+        if (in.weights.empty()) return;
+        PairWeight::pack(in, form, kernels_, threads_);
+        const SourceRows rows(in.rows);
+        const int depth = whole_depth(rows.cols());
+        const bool copied = !rows.narrow() || depth != rows.cols();
+        const int near_rows = depth > 1024 ? 256 : 512;  // that stay near while all panels pass by
+        const TaskGrid tasks(in.offsets, (columns + panel - 1) / panel, {near_rows, panel, threads_.count()});
+        threads_.for_each_task(tasks.count(), [&](long i, Scratch& scratch) {
+            const GridTask task = tasks.at(i);
+            const int first = in.offsets[task.group] + task.first_row;
+            const int strip_rows = std::min(kernels_.rows_at_once, task.rows);
+            const int strip_columns = strip_rows <= few_rows ? 2 * panel : panel;
+            const std::size_t strip_floats = std::size_t(result.parts) * strip_rows * strip_columns;
+            float* memory =
+                scratch.floats(strip_floats + (copied ? std::size_t(task.rows) * std::size_t(depth) / 2 : 0));
+            const std::uint16_t* left = copied ? pair_bits(memory + strip_floats) : rows.bits(first, 0);
+            const long left_stride = copied ? depth : rows.stride();
+            if (copied) copy_left(rows, first, task.rows, pair_bits(memory + strip_floats));
+            const std::uint16_t* panels = static_cast<const PairWeight&>(*in.weights[task.group]).panels(form);
+            const int end = std::min(columns, (task.first_panel + task.panels) * panel);
+            kernels_.begin();
+            for (int column = task.first_panel * panel; column < end; column += strip_columns)
+                for (int row = 0; row < task.rows; row += strip_rows) {
+                    const Strip strip{first + row, std::min(strip_rows, task.rows - row),
+                                      column,      std::min(strip_columns, end - column),
+                                      memory,      strip_columns};
+                    for (int part = 0; part < result.parts; ++part) {
+                        const SumsPlace to = result.place(strip, part);
+                        kernels_.multiply({.rows = strip.rows,
+                                           .columns = strip.columns,
+                                           .depth = depth,
+                                           .a = left + row * left_stride,
+                                           .a_stride = left_stride,
+                                           .b = panels + std::ptrdiff_t(part * columns + column) * depth,
+                                           .c = to.data,
+                                           .c_stride = to.stride,
+                                           .add = to.add});
+                    }
+                    result.finish(strip);
+                }
+            kernels_.end();
+        });
+    }
+
+    void copy_left(const SourceRows& rows, int first, int count, std::uint16_t* to) const {
+        with_packing(rows, first, 0, [&](const auto& packing, const auto* from) {
+            packing.left({from, rows.stride(), count, rows.cols()}, to, whole_depth(rows.cols()));
+        });
+    }
+
+    // dw (+)= dyᵀ x. Rows of both are taken in parts, whose products continue the same sums.
+    void add_outer_products(const Factors& in, FloatRows<float*> dw, Write write, Scratch& scratch) const {
+        constexpr int most_depth = 8 * block_rows;
+        const int longest = whole_depth(std::min(most_depth, in.rows.end - in.rows.first));
+        const long stride = longest + 32;  // apart from a power of two, which would crowd few lines of the cache
+        const std::size_t left_size = std::size_t(dw.rows) * stride;
+        std::uint16_t* left = pair_bits(scratch.floats((left_size + std::size_t(longest) * whole_panels(dw.cols)) / 2));
+        std::uint16_t* right = left + left_size;
+        for (int n = 0; in.rows.first == in.rows.end && write == Write::assign && n < dw.rows; ++n)
+            std::fill_n(dw.row(n), dw.cols, 0.0F);
+        kernels_.begin();
+        for (int first = in.rows.first; first < in.rows.end; first += most_depth) {
+            const int count = std::min(most_depth, in.rows.end - first), depth = whole_depth(count);
+            with_packing(in.dy, first, in.left_column, [&](const auto& packing, const auto* rows) {
+                packing.left_transposed({rows, in.dy.stride(), count, dw.rows}, left, stride);
+            });
+            with_packing(in.x, first, in.right_column, [&](const auto& packing, const auto* rows) {
+                packing.right({rows, in.x.stride(), count, dw.cols}, right);
+            });
+            for (int column = 0; column < dw.cols; column += panel)
+                kernels_.multiply({.rows = dw.rows,
+                                   .columns = std::min(panel, dw.cols - column),
+                                   .depth = depth,
+                                   .a = left,
+                                   .a_stride = stride,
+                                   .b = right + std::ptrdiff_t(column) * depth,
+                                   .c = dw.data + column,
+                                   .c_stride = dw.stride,
+                                   .add = write == Write::add || first > in.rows.first});
+        }
+        kernels_.end();
+    }
+
+    // Calls use(packing, pointer to an element), whichever type the rows have.
+    template <class Use>
+    void with_packing(const SourceRows& rows, int row, int column, Use use) const {
+        if (rows.narrow())
+            use(kernels_.from_bfloat16, rows.bits(row, column));
+        else
+            use(kernels_.from_float32, rows.floats(row, column));
+    }
+
+    const Threads& threads_;
+    const PairKernels& kernels_;
+    const PartedActivationKernels& activation_;
+};
+
+}  // namespace
+
+std::unique_ptr<MatrixProduct> make_pair_product(CpuContext context) {
+    return std::make_unique<PairProducts>(context);
+}
+
+}  // namespace expar
