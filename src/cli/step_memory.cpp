@@ -8,6 +8,8 @@
 namespace expar::cli {
 namespace {
 
+// Of the rank whose experts are given most, over the mean: seen of routers that have learned nothing yet.
+constexpr double rows_of_busiest = 1.2;
 constexpr double wide_bytes = 4;  // an element of scores, statistics and indices
 
 // Memory of a pool until this object is gone.
@@ -52,7 +54,7 @@ public:
         h_ = model.hidden;
         q_ = double(model.heads) * model.head_size;
         k_ = double(model.kv_heads) * model.head_size;
-        served_ = t_ * model.top_k;
+        served_ = t_ * model.top_k * (shape.members > 1 ? rows_of_busiest : 1);
         // A token's choices are distinct experts: the chance that none of them is at a given other member.
         const double elsewhere = 1 - 1.0 / shape.members;
         sent_ = t_ * (shape.members - 1) * (1 - std::pow(elsewhere, model.top_k));
