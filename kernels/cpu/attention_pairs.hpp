@@ -19,12 +19,12 @@ inline int whole_pairs(int depth) {
 }
 
 /// Pieces of 16 bits.
-inline uint16_t* take_pairs(Pieces& pieces, long count) {
-    return reinterpret_cast<uint16_t*>(pieces.take((count + 1) / 2));
+inline bfloat16* take_pairs(Pieces& pieces, long count) {
+    return reinterpret_cast<bfloat16*>(pieces.take((count + 1) / 2));
 }
 
-inline PairSource<uint16_t> bits_of(FloatRows<const bfloat16*> rows) {
-    return {reinterpret_cast<const uint16_t*>(rows.data), rows.stride, rows.rows, rows.cols};
+inline PairSource<bfloat16> bits_of(FloatRows<const bfloat16*> rows) {
+    return {reinterpret_cast<const bfloat16*>(rows.data), rows.stride, rows.rows, rows.cols};
 }
 
 class PairAttentionForward : AttentionForward<bfloat16> {
@@ -61,17 +61,17 @@ public:
 
 private:
     struct Block {
-        uint16_t* q;  // packed, transposed
+        bfloat16* q;  // packed, transposed
         ForwardState state;
     };
     struct Memory {
-        uint16_t *k, *v, *weights;  // v transposed
+        bfloat16 *k, *v, *weights;  // v transposed
         float *scores, *factor, *rows, *blocks;
         long depth, out_floats;
 
         [[nodiscard]] Block block(int index) const {
             Pieces own(blocks + index * block_floats(depth, out_floats));
-            uint16_t* q = take_pairs(own, depth * pair_lanes);
+            bfloat16* q = take_pairs(own, depth * pair_lanes);
             float* out = own.take(out_floats);
             float* largest = own.take(pair_lanes);
             return {q, {nullptr, out, largest, own.take(pair_lanes), scores, factor}};
@@ -92,9 +92,9 @@ private:
         const long blocks = (task.queries.count + pair_lanes - 1) / pair_lanes * (shape_.heads / shape_.kv_heads);
         Pieces pieces(scratch.floats(std::size_t(keys * depth_ + 2 * keys * pair_lanes + pair_lanes + out_floats +
                                                  blocks * Memory::block_floats(depth_, out_floats))));
-        uint16_t* k = take_pairs(pieces, keys * depth_);
-        uint16_t* v = take_pairs(pieces, keys * depth_);
-        uint16_t* weights = take_pairs(pieces, keys * pair_lanes);
+        bfloat16* k = take_pairs(pieces, keys * depth_);
+        bfloat16* v = take_pairs(pieces, keys * depth_);
+        bfloat16* weights = take_pairs(pieces, keys * pair_lanes);
         float* scores = pieces.take(keys * pair_lanes);
         float* factor = pieces.take(pair_lanes);
         float* rows = pieces.take(out_floats);
@@ -150,19 +150,19 @@ public:
 private:
     // Queries and their gradients in panels: transposed for scores, as rows for the gradients of keys and values.
     struct Block {
-        uint16_t *q, *d_out, *q_rows, *d_out_rows;
+        bfloat16 *q, *d_out, *q_rows, *d_out_rows;
         float *log_sum, *mean, *d_q;
     };
     struct Memory {
         long depth, query_floats, row_floats;
-        uint16_t *k = nullptr, *v = nullptr, *k_transposed = nullptr, *factor = nullptr;
+        bfloat16 *k = nullptr, *v = nullptr, *k_transposed = nullptr, *factor = nullptr;
         float *d_k = nullptr, *d_v = nullptr, *scores = nullptr, *d_scores = nullptr;
         float *factors = nullptr, *rows = nullptr, *d_out_rows = nullptr, *blocks = nullptr;
 
         [[nodiscard]] Block block(int index) const {
             Pieces own(blocks + index * block_floats());
             Block block{};
-            for (uint16_t** piece : {&block.q, &block.d_out, &block.q_rows, &block.d_out_rows})
+            for (bfloat16** piece : {&block.q, &block.d_out, &block.q_rows, &block.d_out_rows})
                 *piece = take_pairs(own, depth * pair_lanes);
             for (float** piece : {&block.log_sum, &block.mean}) *piece = own.take(pair_lanes);
             block.d_q = own.take(query_floats);
@@ -179,7 +179,7 @@ private:
                                                  3 * block * pair_lanes + block + 2 * memory.row_floats +
                                                  blocks * memory.block_floats())));
         for (float** piece : {&memory.d_k, &memory.d_v}) *piece = pieces.take(keys * stride_);
-        for (uint16_t** piece : {&memory.k, &memory.v, &memory.k_transposed})
+        for (bfloat16** piece : {&memory.k, &memory.v, &memory.k_transposed})
             *piece = take_pairs(pieces, block * depth_);
         memory.factor = take_pairs(pieces, block * pair_lanes);
         for (float** piece : {&memory.scores, &memory.d_scores}) *piece = pieces.take(block * pair_lanes);
@@ -190,7 +190,7 @@ private:
     }
 
     void start(const QueryBlock& block, const Memory& memory, const Block& own) const {
-        const auto pack = [&](FloatRows<const bfloat16*> all, uint16_t* transposed, uint16_t* rows) {
+        const auto pack = [&](FloatRows<const bfloat16*> all, bfloat16* transposed, bfloat16* rows) {
             const auto source = bits_of(head(all, block.queries, block.head));
             pairs_.from_bfloat16.right_transposed(source, transposed);
             pairs_.from_bfloat16.right(source, rows);
@@ -226,7 +226,7 @@ private:
 
     // first: where the block's keys begin in the sums of their gradients
     void attend(const AttentionBlock& keys, const Memory& memory, const Block& block, long first) const {
-        const auto multiply = [&](const uint16_t* rows, const uint16_t* queries, float* scores) {
+        const auto multiply = [&](const bfloat16* rows, const bfloat16* queries, float* scores) {
             pairs_.multiply({keys.keys, pair_lanes, depth_, rows, depth_, queries, scores, pair_lanes, false});
         };
         multiply(memory.k, block.q, memory.scores);
@@ -237,7 +237,7 @@ private:
         state.scores = memory.scores;
         state.d_scores = memory.d_scores;
         kernels_.score_gradients(keys, state);
-        const auto add_to_keys = [&](const float* weights, const uint16_t* rows, float* sums) {
+        const auto add_to_keys = [&](const float* weights, const bfloat16* rows, float* sums) {
             pairs_.from_float32.left({weights, pair_lanes, keys.keys, pair_lanes}, memory.factor, pair_lanes);
             pairs_.multiply({keys.keys, shape_.head_size, pair_lanes, memory.factor, pair_lanes, rows, sums + first,
                              stride_, true});

@@ -19,9 +19,9 @@ inline constexpr int pair_depth_multiple = 32;
 /// columns change: its bits depend on its row of a and its column of b alone. Numbers below 2^-126 count as zeros.
 struct PairProduct {
     int rows, columns, depth;  ///< depth: a multiple of pair_depth_multiple
-    const uint16_t* a;         ///< [rows, depth]
+    const bfloat16* a;         ///< [rows, depth]
     long a_stride;
-    const uint16_t* b;  ///< panels of [depth / 2, pair_panel_columns, 2], one after the other
+    const bfloat16* b;  ///< panels of [depth / 2, pair_panel_columns, 2], one after the other
     float* c;           ///< [rows, columns]
     long c_stride;
     bool add;  ///< the chain starts from what is there, else from 0
@@ -38,13 +38,13 @@ struct PairSource {
 template <class T>
 struct PairPacking {
     /// The right factor `in`, whose rows are the depth.
-    void (*right)(const PairSource<T>& in, uint16_t* out);
+    void (*right)(const PairSource<T>& in, bfloat16* out);
     /// The right factor inᵀ, whose columns are the depth: the weight [N, K] of y = x wᵀ.
-    void (*right_transposed)(const PairSource<T>& in, uint16_t* out);
+    void (*right_transposed)(const PairSource<T>& in, bfloat16* out);
     /// The left factor `in`, zeros up to a whole depth.
-    void (*left)(const PairSource<T>& in, uint16_t* out, long out_stride);
+    void (*left)(const PairSource<T>& in, bfloat16* out, long out_stride);
     /// The left factor inᵀ, one row for each column, zeros up to a whole depth.
-    void (*left_transposed)(const PairSource<T>& in, uint16_t* out, long out_stride);
+    void (*left_transposed)(const PairSource<T>& in, bfloat16* out, long out_stride);
 };
 
 struct PairKernels {
@@ -54,7 +54,7 @@ struct PairKernels {
     void (*end)();
     void (*multiply)(const PairProduct& product);
     const PairPacking<float>& from_float32;
-    const PairPacking<uint16_t>& from_bfloat16;
+    const PairPacking<bfloat16>& from_bfloat16;
     ConversionKernels conversion;
 };
 

@@ -94,10 +94,10 @@ private:
             const std::size_t strip_floats = std::size_t(result.parts) * strip_rows * strip_columns;
             float* memory =
                 scratch.floats(strip_floats + (copied ? std::size_t(task.rows) * std::size_t(depth) / 2 : 0));
-            const std::uint16_t* left = copied ? pair_bits(memory + strip_floats) : rows.bits(first, 0);
+            const bfloat16* left = copied ? pair_bits(memory + strip_floats) : rows.bits(first, 0);
             const long left_stride = copied ? depth : rows.stride();
             if (copied) copy_left(rows, first, task.rows, pair_bits(memory + strip_floats));
-            const std::uint16_t* panels = static_cast<const PairWeight&>(*in.weights[task.group]).panels(form);
+            const bfloat16* panels = static_cast<const PairWeight&>(*in.weights[task.group]).panels(form);
             const int end = std::min(columns, (task.first_panel + task.panels) * panel);
             kernels_.begin();
             for (int column = task.first_panel * panel; column < end; column += strip_columns)
@@ -123,7 +123,7 @@ private:
         });
     }
 
-    void copy_left(const SourceRows& rows, int first, int count, std::uint16_t* to) const {
+    void copy_left(const SourceRows& rows, int first, int count, bfloat16* to) const {
         with_packing(rows, first, 0, [&](const auto& packing, const auto* from) {
             packing.left({from, rows.stride(), count, rows.cols()}, to, whole_depth(rows.cols()));
         });
@@ -135,8 +135,8 @@ private:
         const int longest = whole_depth(std::min(most_depth, in.rows.end - in.rows.first));
         const long stride = longest + 32;  // apart from a power of two, which would crowd few lines of the cache
         const std::size_t left_size = std::size_t(dw.rows) * stride;
-        std::uint16_t* left = pair_bits(scratch.floats((left_size + std::size_t(longest) * whole_panels(dw.cols)) / 2));
-        std::uint16_t* right = left + left_size;
+        bfloat16* left = pair_bits(scratch.floats((left_size + std::size_t(longest) * whole_panels(dw.cols)) / 2));
+        bfloat16* right = left + left_size;
         for (int n = 0; in.rows.first == in.rows.end && write == Write::assign && n < dw.rows; ++n)
             std::fill_n(dw.row(n), dw.cols, 0.0F);
         kernels_.begin();

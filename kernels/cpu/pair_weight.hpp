@@ -18,8 +18,8 @@ namespace expar {
 }
 
 /// The bits of bfloat16 in scratch memory, whose unit is a float.
-[[nodiscard]] inline std::uint16_t* pair_bits(float* memory) {
-    return reinterpret_cast<std::uint16_t*>(memory);
+[[nodiscard]] inline bfloat16* pair_bits(float* memory) {
+    return reinterpret_cast<bfloat16*>(memory);
 }
 
 /// A weight [N, K] packed as the right factor of both products that read it, rounded to bfloat16.
@@ -36,7 +36,7 @@ public:
     [[nodiscard]] int depth(Form form) const { return form == Form::plain ? values().rows() : values().cols(); }
     [[nodiscard]] int columns(Form form) const { return form == Form::plain ? values().cols() : values().rows(); }
     /// Panels of depth(form), made by pack().
-    [[nodiscard]] const std::uint16_t* panels(Form form) const { return copy(form).panels; }
+    [[nodiscard]] const bfloat16* panels(Form form) const { return copy(form).panels; }
 
     /// Packs those of `groups`' weights that have rows and have changed since.
     static void pack(const RowGroups& groups, Form form, const PairKernels& kernels, const Threads& threads) {
@@ -61,7 +61,7 @@ public:
 private:
     struct Copy {
         Scratch memory;
-        std::uint16_t* panels = nullptr;
+        bfloat16* panels = nullptr;
         bool fresh = false;
 
         void reserve(std::size_t count) { panels = pair_bits(memory.floats(count / 2)); }
@@ -72,7 +72,7 @@ private:
     void pack_columns(Form form, int first, int most, const PairKernels& kernels) {
         const auto from = floats(values());
         const int count = std::min(most, columns(form) - first);
-        std::uint16_t* to = copy(form).panels + std::ptrdiff_t(first) * whole_depth(depth(form));
+        bfloat16* to = copy(form).panels + std::ptrdiff_t(first) * whole_depth(depth(form));
         if (form == Form::plain)
             kernels.from_float32.right({from.data + first, from.stride, from.rows, count}, to);
         else

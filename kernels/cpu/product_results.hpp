@@ -27,7 +27,7 @@ public:
         return narrow() ? reinterpret_cast<const char*>(bits(row, column))
                         : reinterpret_cast<const char*>(floats(row, column));
     }
-    [[nodiscard]] auto* bits(long row, long column) const { return at<std::uint16_t>(row, column); }
+    [[nodiscard]] auto* bits(long row, long column) const { return at<bfloat16>(row, column); }
 
 private:
     template <class Element>
@@ -145,7 +145,7 @@ struct ActivatedGradient {
     [[nodiscard]] bool direct() const { return false; }
     /// What finish() reads of some of the strip's columns.
     void bring_near(const Strip& strip, int first, int count) const {
-        const int bytes = count * int(inner.narrow() ? sizeof(std::uint16_t) : sizeof(float));
+        const int bytes = count * int(inner.narrow() ? sizeof(bfloat16) : sizeof(float));
         for (int part = 0; part < inner_parts; ++part)
             for (int r = 0; r < strip.rows; ++r)
                 for (int at = 0; at < bytes; at += 64)

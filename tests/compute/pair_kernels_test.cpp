@@ -15,18 +15,8 @@
 namespace expar {
 namespace {
 
-using Bits = std::vector<uint16_t>;
+using Bits = std::vector<bfloat16>;
 using Floats = std::vector<float>;
-
-float widened(uint16_t bits) {
-    return std::bit_cast<float>(uint32_t(bits) << 16);
-}
-
-// To the nearest, ties to even, in the plain way.
-uint16_t rounded(float value) {
-    const auto bits = std::bit_cast<uint32_t>(value);
-    return uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
 
 int whole(int length, int part) {
     return (length + part - 1) / part * part;
@@ -41,16 +31,16 @@ std::vector<T> random_rows(int rows, int columns, unsigned seed) {
         if constexpr (std::is_same_v<T, float>)
             element = uniform(random);
         else
-            element = rounded(uniform(random));
+            element = to_bfloat16(uniform(random));
     }
     return result;
 }
 
 double value_of(float element) {
-    return widened(rounded(element));
+    return to_float(to_bfloat16(element));
 }
-double value_of(uint16_t element) {
-    return widened(element);
+double value_of(bfloat16 element) {
+    return to_float(element);
 }
 
 template <class T>
@@ -80,7 +70,7 @@ protected:
             return kernels().from_bfloat16;
     }
 
-    static constexpr uint16_t untouched = 0x4b4b;  // a value that would be seen in a sum
+    static constexpr bfloat16 untouched{0x4b4b};  // a value that would be seen in a sum
 
     template <class T>
     static Bits right_factor(const std::vector<T>& in, int depth, int columns, bool transpose) {
@@ -148,7 +138,7 @@ void expect_products(const auto& left_factor, const auto& right_factor, const au
 TEST_P(PairKernelsTest, MultiplyWhatIsPackedOfEveryShape) {
     const auto expect = [](int rows, int columns, int depth) {
         const auto multiply_it = [](const PairProduct& p) { multiply(p); };
-        expect_products<uint16_t>([](const auto&... of) { return left_factor(of...); },
+        expect_products<bfloat16>([](const auto&... of) { return left_factor(of...); },
                                   [](const auto&... of) { return right_factor(of...); }, multiply_it, rows, columns,
                                   depth);
         expect_products<float>([](const auto&... of) { return left_factor(of...); },
@@ -164,8 +154,8 @@ TEST_P(PairKernelsTest, MultiplyWhatIsPackedOfEveryShape) {
 // Other rows below, and a cut between two calls, leave a row's bits alone.
 TEST_P(PairKernelsTest, GiveARowTheSameBitsWhateverIsBesideIt) {
     constexpr int rows = 100, columns = 80, depth = 1056;
-    const Bits a = random_rows<uint16_t>(rows, depth, 1);
-    const Bits b = right_factor(random_rows<uint16_t>(depth, columns, 2), depth, columns, false);
+    const Bits a = random_rows<bfloat16>(rows, depth, 1);
+    const Bits b = right_factor(random_rows<bfloat16>(depth, columns, 2), depth, columns, false);
     const auto product = [&](Floats& c, int first, int count, int first_column, int width, bool add) {
         multiply({count, width, depth, a.data() + std::ptrdiff_t(first) * depth, depth,
                   b.data() + std::ptrdiff_t(first_column) * depth,
@@ -192,7 +182,7 @@ TEST_P(PairKernelsTest, ReadNothingBehindTheLastRow) {
     void* memory = mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ASSERT_NE(memory, MAP_FAILED);
     ASSERT_EQ(mprotect(static_cast<char*>(memory) + page, page, PROT_NONE), 0);
-    const auto* end = reinterpret_cast<const uint16_t*>(static_cast<char*>(memory) + page);
+    const auto* end = reinterpret_cast<const bfloat16*>(static_cast<char*>(memory) + page);
     const Bits b(std::size_t(32) * pair_panel_columns);
     for (const int rows : {1, 15, 17, 33, 50}) {
         Floats c(std::size_t(rows) * pair_panel_columns, 1);
@@ -206,7 +196,7 @@ TEST_P(PairKernelsTest, ReadNothingBehindTheLastRow) {
 // Sums over blocks of rows are made by adding: the cut must not be seen either.
 TEST_P(PairKernelsTest, GiveTheSameBitsWhenTheDepthIsCut) {
     constexpr int rows = 40, columns = 40, depth = 320;
-    const Bits a = random_rows<uint16_t>(rows, depth, 1), b_rows = random_rows<uint16_t>(depth, columns, 2);
+    const Bits a = random_rows<bfloat16>(rows, depth, 1), b_rows = random_rows<bfloat16>(depth, columns, 2);
     Floats together(std::size_t(rows) * columns), cut = together;
     const Bits b = right_factor(b_rows, depth, columns, false);
     multiply({rows, columns, depth, a.data(), depth, b.data(), together.data(), columns, false});
@@ -231,18 +221,18 @@ TEST_P(PairKernelsTest, RoundToTheNearestAndTiesToEven) {
             if (int(i) >= count)
                 ASSERT_EQ(out[i], untouched);
             else if (std::isnan(in[i]))
-                ASSERT_TRUE(std::isnan(widened(out[i])));
+                ASSERT_TRUE(std::isnan(to_float(out[i])));
             else if (std::abs(in[i]) < std::numeric_limits<float>::min())
                 ASSERT_EQ(out[i] & 0x7fff, 0) << in[i];  // taken for a zero
             else
-                ASSERT_EQ(out[i], rounded(in[i])) << in[i];
+                ASSERT_EQ(out[i], to_bfloat16(in[i])) << in[i];
         }
     }
 }
 
 TEST_P(PairKernelsTest, WidenEveryValue) {
     Bits in(0x10000);
-    for (std::size_t i = 0; i < in.size(); ++i) in[i] = uint16_t(i);
+    for (std::size_t i = 0; i < in.size(); ++i) in[i] = {std::uint16_t(i)};
     for (const int count : {int(in.size()), 1, 15, 16, 17, 33}) {
         Floats out(in.size(), -7);
         kernels().conversion.widen(in.data(), out.data(), count);
@@ -253,13 +243,14 @@ TEST_P(PairKernelsTest, WidenEveryValue) {
 
 TEST_P(PairKernelsTest, AddBeforeTheyRound) {
     for (const int count : {1, 15, 16, 17, 100}) {
-        const Bits before = random_rows<uint16_t>(1, 100, 1);
+        const Bits before = random_rows<bfloat16>(1, 100, 1);
         const Floats in = random_rows<float>(1, 100, 2);
         Bits out = before;
         kernels().conversion.add_round(in.data(), out.data(), count);
         for (int i = 0; i < 100; ++i)
-            ASSERT_EQ(out[std::size_t(i)], i < count ? rounded(widened(before[std::size_t(i)]) + in[std::size_t(i)])
-                                                     : before[std::size_t(i)]);
+            ASSERT_EQ(out[std::size_t(i)], i < count
+                                               ? to_bfloat16(to_float(before[std::size_t(i)]) + in[std::size_t(i)])
+                                               : before[std::size_t(i)]);
     }
 }
 

@@ -51,9 +51,9 @@ void end() {
 
 // A panel's part of a product for the rows of one block. Whole: both rows of tiles, else the upper one alone.
 struct Block {
-    const uint16_t* a;
+    const bfloat16* a;
     long a_stride;
-    const uint16_t* b;
+    const bfloat16* b;
     float* c;
     long c_stride;
     int depth;
@@ -65,7 +65,7 @@ template <bool whole>
 [[gnu::always_inline]] inline void multiply_block(const Block& p) {
     const long a_bytes = p.a_stride * long(sizeof *p.a), c_bytes = p.c_stride * long(sizeof *p.c);
     constexpr long b_bytes = 2 * pair_panel_columns * long(sizeof *p.b);
-    const uint16_t *a = p.a, *lower_a = a + tile_rows * p.a_stride, *b = p.b;
+    const bfloat16 *a = p.a, *lower_a = a + tile_rows * p.a_stride, *b = p.b;
     float *c = p.c, *lower_c = c + tile_rows * p.c_stride;
     if (p.add) {
         _tile_loadd(0, c, c_bytes);

@@ -12,9 +12,9 @@ static_assert(vectors * width == pair_panel_columns);
 
 // A panel's part of a product.
 struct Panel {
-    const uint16_t* a;
+    const bfloat16* a;
     long a_stride;
-    const uint16_t* b;
+    const bfloat16* b;
     float* c;
     long c_stride;
     int columns, depth;
@@ -31,7 +31,7 @@ struct Panel {
 template <int rows>
 class Factors {
 public:
-    Factors(const uint16_t* a, long stride) : stride_(stride) {
+    Factors(const bfloat16* a, long stride) : stride_(stride) {
 #pragma GCC unroll 8
         for (int i = 0; i < pointers; ++i) base_[i] = a + 3 * i * stride;
     }
@@ -42,17 +42,17 @@ public:
     }
     [[gnu::always_inline]] void advance(int depth) {
 #pragma GCC unroll 8
-        for (const uint16_t*& pointer : base_) pointer += depth;
+        for (const bfloat16*& pointer : base_) pointer += depth;
     }
 
 private:
     static constexpr int pointers = (rows + 2) / 3;
-    const uint16_t* base_[pointers];
+    const bfloat16* base_[pointers];
     long stride_;
 };
 
 template <int rows>
-[[gnu::always_inline]] inline void add_pairs(__m512 (&sums)[rows][vectors], const Factors<rows>& a, const uint16_t* b,
+[[gnu::always_inline]] inline void add_pairs(__m512 (&sums)[rows][vectors], const Factors<rows>& a, const bfloat16* b,
                                              int depth) {
     __m512bh column[vectors];
 #pragma GCC unroll 2
@@ -76,7 +76,7 @@ void multiply_tile(const Panel& p) {
         for (int v = 0; v < vectors; ++v)
             sums[r][v] = _mm512_maskz_loadu_ps(p.add ? p.mask(v) : __mmask16(0), p.c + r * p.c_stride + v * width);
     Factors<rows> factors(p.a, p.a_stride);
-    const uint16_t* b = p.b;
+    const bfloat16* b = p.b;
     constexpr int step = 8;  // columns of a between two tests for the end
     static_assert(pair_depth_multiple % step == 0);
     for (int left = p.depth; left > 0; left -= step) {
@@ -100,7 +100,7 @@ void choose_tile(int wanted, const Panel& p) {
 
 // Tiles of about equal height: a low one would wait for its own sums.
 void multiply_panel(Panel p, int rows) {
-    const uint16_t* a = p.a;
+    const bfloat16* a = p.a;
     float* c = p.c;
     const int tiles = (rows + tile_rows - 1) / tile_rows;
     for (int tile = 0; tile < tiles; ++tile) {

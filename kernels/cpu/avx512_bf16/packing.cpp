@@ -26,7 +26,7 @@ __mmask32 first_of_32(int count) {
 }
 
 // `count` elements as bfloat16, zeros behind them.
-__m512i load(const uint16_t* in, int count) {
+__m512i load(const bfloat16* in, int count) {
     return _mm512_maskz_loadu_epi16(first_of_32(count), in);
 }
 __m512i load(const float* in, int count) {
@@ -35,7 +35,7 @@ __m512i load(const float* in, int count) {
     return (__m512i)_mm512_cvtne2ps_pbh(high, low);
 }
 
-__m512 widened(const uint16_t* in, __mmask16 some) {
+__m512 widened(const bfloat16* in, __mmask16 some) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, in)), 16));
 }
 
@@ -98,12 +98,12 @@ void transpose(__m512i (&rows)[pairs]) {
 
 // Along the rows of `in`, so that they are read in their order.
 template <class T>
-void pack_right(const PairSource<T>& in, uint16_t* out) {
+void pack_right(const PairSource<T>& in, bfloat16* out) {
     const long panel = long(whole(in.count)) * block;
     for (int depth = 0; depth < whole(in.count); depth += block)
         for (int column = 0; column < in.columns; column += block) {
             const Part<T> part(in, depth, column);
-            uint16_t* to = out + column / block * panel + long(depth) * block;
+            bfloat16* to = out + column / block * panel + long(depth) * block;
             for (int d = 0; d < block; d += 2) {
                 const RowsOfPairs row = interleave(part.row(d), part.row(d + 1));
                 _mm512_storeu_si512(to + d * block, row.low);
@@ -113,7 +113,7 @@ void pack_right(const PairSource<T>& in, uint16_t* out) {
 }
 
 template <class T>
-void pack_right_transposed(const PairSource<T>& in, uint16_t* out) {
+void pack_right_transposed(const PairSource<T>& in, bfloat16* out) {
     for (int column = 0; column < in.count; column += block)
         for (int depth = 0; depth < in.columns; depth += block, out += block * block) {
             const Part<T> part(in, column, depth);
@@ -129,7 +129,7 @@ void pack_right_transposed(const PairSource<T>& in, uint16_t* out) {
 }
 
 template <class T>
-void copy_left(const PairSource<T>& in, uint16_t* out, long out_stride) {
+void copy_left(const PairSource<T>& in, bfloat16* out, long out_stride) {
     for (int r = 0; r < in.count; ++r)
         for (int column = 0; column < in.columns; column += lanes)
             _mm512_storeu_si512(out + r * out_stride + column,
@@ -137,7 +137,7 @@ void copy_left(const PairSource<T>& in, uint16_t* out, long out_stride) {
 }
 
 template <class T>
-void copy_left_transposed(const PairSource<T>& in, uint16_t* out, long out_stride) {
+void copy_left_transposed(const PairSource<T>& in, bfloat16* out, long out_stride) {
     for (int depth = 0; depth < in.count; depth += block)
         for (int column = 0; column < in.columns; column += block) {
             const Part<T> part(in, depth, column);
@@ -150,7 +150,7 @@ void copy_left_transposed(const PairSource<T>& in, uint16_t* out, long out_strid
             }
             transpose(low);
             transpose(high);
-            uint16_t* to = out + column * out_stride + depth;
+            bfloat16* to = out + column * out_stride + depth;
             const int columns = smaller(block, in.columns - column);
 #pragma GCC unroll 16
             for (int c = 0; c < pairs; ++c) {
@@ -166,22 +166,22 @@ constexpr PairPacking<T> packing = {pack_right<T>, pack_right_transposed<T>, cop
 }  // namespace
 
 const PairPacking<float> pair_packing_of_float32 = packing<float>;
-const PairPacking<uint16_t> pair_packing_of_bfloat16 = packing<uint16_t>;
+const PairPacking<bfloat16> pair_packing_of_bfloat16 = packing<bfloat16>;
 
-void round_to_bfloat16(const float* in, uint16_t* out, long count) {
+void round_to_bfloat16(const float* in, bfloat16* out, long count) {
     long i = 0;
     for (; i + lanes <= count; i += lanes) _mm512_storeu_si512(out + i, load(in + i, lanes));
     if (i < count) _mm512_mask_storeu_epi16(out + i, first_of_32(int(count - i)), load(in + i, int(count - i)));
 }
 
-void widen_bfloat16(const uint16_t* in, float* out, long count) {
+void widen_bfloat16(const bfloat16* in, float* out, long count) {
     for (long i = 0; i < count; i += 16) {
         const __mmask16 mask = first_of_16(count - i < 16 ? int(count - i) : 16);
         _mm512_mask_storeu_ps(out + i, mask, widened(in + i, mask));
     }
 }
 
-void add_round_to_bfloat16(const float* in, uint16_t* out, long count) {
+void add_round_to_bfloat16(const float* in, bfloat16* out, long count) {
     for (long i = 0; i < count; i += 16) {
         const __mmask16 mask = first_of_16(count - i < 16 ? int(count - i) : 16);
         const __m512 sum = _mm512_add_ps(widened(out + i, mask), _mm512_maskz_loadu_ps(mask, in + i));
