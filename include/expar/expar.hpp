@@ -9,6 +9,7 @@
 #include "expar/base/matrix.hpp"              // owned matrices and their views
 #include "expar/base/names.hpp"               // tables of named choices
 #include "expar/base/random.hpp"              // counter-based random numbers
+#include "expar/base/size_class.hpp"          // blocks of a pool of memory
 #include "expar/bench/bound.hpp"              // what a kernel cannot be faster than
 #include "expar/bench/dense_peer.hpp"         // products of another library
 #include "expar/bench/kernel_bench.hpp"       // time beside bound
@@ -18,6 +19,7 @@
 #include "expar/bench/statistics.hpp"         // medians, and when they are known
 #include "expar/comm/all_gather_rows.hpp"     // rows of all ranks
 #include "expar/comm/communicator.hpp"        // a group of ranks
+#include "expar/comm/cpu_places.hpp"          // on which CPUs threads run
 #include "expar/comm/exchange.hpp"            // all-to-all of rows
 #include "expar/comm/layout.hpp"              // EP x DP
 #include "expar/comm/rank_status.hpp"         // what a rank did last
@@ -31,6 +33,7 @@
 #include "expar/compute/loss.hpp"             // cross entropy
 #include "expar/compute/matrix_product.hpp"   // grouped products
 #include "expar/compute/norm.hpp"             // RMS norm
+#include "expar/compute/pausing.hpp"          // something else between the tasks of an operation
 #include "expar/compute/routing.hpp"          // arithmetic of the router
 #include "expar/compute/rows.hpp"             // gather, weighted sums
 #include "expar/compute/update.hpp"           // AdamW, SGD, norms of gradients

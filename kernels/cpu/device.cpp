@@ -2,28 +2,31 @@
 #include <cstring>
 
 #include "expar/compute/cpu_device.hpp"
+#include "expar/compute/pausing.hpp"
 #include "memory_pool.hpp"
 #include "operations.hpp"
 
 namespace expar {
 namespace {
 
-class CpuDevice final : public Device {
+class CpuDevice final : public Device, public Pausing {
 public:
-    CpuDevice(int threads, const VectorKernels& kernels, const PairKernels* pairs)
-        : threads_(threads), context_{threads_, kernels, pairs} {}
+    CpuDevice(int threads, std::span<const int> cpus, const VectorKernels& kernels, const PairKernels* pairs)
+        : threads_(threads, cpus), context_{threads_, kernels, pairs} {}
 
     [[nodiscard]] std::string_view name() const override { return "cpu"; }
     [[nodiscard]] MemoryKind memory() const override { return MemoryKind::host; }
 
     [[nodiscard]] void* allocate(std::size_t bytes) override { return pool_.allocate(bytes); }
-    void release(void* data, std::size_t bytes) noexcept override { pool_.release(data, bytes); }
+    void release(void* data, std::size_t) noexcept override { pool_.release(data); }
     void fill_zero(void* data, std::size_t bytes, Stream&) override {
         if (bytes) std::memset(data, 0, bytes);
     }
     void copy(const void* from, void* to, std::size_t bytes, Stream&) override {
         if (bytes) std::memmove(to, from, bytes);
     }
+
+    void on_pause(std::function<void()> call) override { threads_.on_pause(std::move(call)); }
 
     [[nodiscard]] Stream& stream() override { return stream_; }
     void synchronize() override {}
@@ -89,13 +92,13 @@ std::unique_ptr<Device> make_cpu_device(int threads) {
     return make_cpu_device(threads, sets.front());
 }
 
-std::unique_ptr<Device> make_cpu_device(int threads, InstructionSet set) {
+std::unique_ptr<Device> make_cpu_device(int threads, InstructionSet set, std::span<const int> cpus) {
     if (threads < 1) throw UserError(concat("threads: ", threads, ", expected at least 1"));
     const auto sets = instruction_sets();
     if (std::ranges::find(sets, set) == sets.end())
         throw UserError(concat("isa: the processor '", cpu_features().model, "' lacks ", name_of(set),
                                ", expected one of ", list_of(sets)));
-    return std::make_unique<CpuDevice>(threads, kernels_of(set), pairs_of(set));
+    return std::make_unique<CpuDevice>(threads, cpus, kernels_of(set), pairs_of(set));
 }
 
 }  // namespace expar

@@ -1,51 +1,39 @@
 #include "memory_pool.hpp"
 
-#include <bit>
 #include <new>
+#include <utility>
 
 namespace expar {
 namespace {
 
 constexpr std::align_val_t alignment{64};
-
-struct SizeClass {
-    std::size_t index;
-    std::size_t bytes;  // of every block of the class
-};
-
-// Sizes 256 and above it 2^n · {1, 1.25, 1.5, 1.75}, of which at most a fifth is unused.
-SizeClass class_of(std::size_t bytes) {
-    constexpr std::size_t smallest = 256;
-    if (bytes <= smallest) return {0, smallest};
-    const auto exponent = std::size_t(std::bit_width(bytes - 1)) - 1;
-    const std::size_t quarter = std::size_t{1} << (exponent - 2);
-    const std::size_t quarters = (bytes + quarter - 1) / quarter;  // 5 … 8
-    return {exponent * 4 + quarters - 5, quarters * quarter};
-}
+constexpr std::size_t header_bytes = 64;  // what follows it is aligned, too
 
 }  // namespace
 
 MemoryPool::~MemoryPool() {
-    for (Free* block : free_)
-        while (block) {
-            Free* next = block->next;
-            ::operator delete(block, alignment);
-            block = next;
-        }
+    for (std::size_t index = 0; index < free_.size(); ++index)
+        while (free_[index]) ::operator delete(take(index), alignment);
+}
+
+MemoryPool::Block* MemoryPool::take(std::size_t index) {
+    return std::exchange(free_[index], free_[index]->next);
 }
 
 void* MemoryPool::allocate(std::size_t bytes) {
-    const SizeClass size = class_of(bytes);
-    Free*& first = free_[size.index];
-    if (!first) return ::operator new(size.bytes, alignment);
-    Free* block = first;
-    first = block->next;
-    return block;
+    static_assert(sizeof(Block) <= header_bytes);
+    const SizeClass size = size_class_of(bytes);
+    const PoolChoice choice = choose_block(size.index, [this](std::size_t index) { return free_[index] != nullptr; });
+    if (choice.drop != PoolChoice::none) ::operator delete(take(choice.drop), alignment);
+    Block* block = choice.take != PoolChoice::none ? take(choice.take)
+                                                   : new (::operator new(header_bytes + size.bytes, alignment))
+                                                         Block{size.index, nullptr};
+    return reinterpret_cast<std::byte*>(block) + header_bytes;
 }
 
-void MemoryPool::release(void* data, std::size_t bytes) noexcept {
-    Free*& first = free_[class_of(bytes).index];
-    first = new (data) Free{first};
+void MemoryPool::release(void* data) noexcept {
+    auto* block = reinterpret_cast<Block*>(static_cast<std::byte*>(data) - header_bytes);
+    block->next = std::exchange(free_[block->index], block);
 }
 
 }  // namespace expar

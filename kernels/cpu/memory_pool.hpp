@@ -3,6 +3,8 @@
 #include <array>
 #include <cstddef>
 
+#include "expar/base/size_class.hpp"
+
 namespace expar {
 
 /// Host memory aligned to 64 bytes, kept after release and handed out again to requests of about the same size, so
@@ -14,16 +16,17 @@ public:
     ~MemoryPool();
 
     [[nodiscard]] void* allocate(std::size_t bytes);
-    void release(void* data, std::size_t bytes) noexcept;
+    void release(void* data) noexcept;
 
 private:
-    // A released block holds the address of the next one of its class.
-    struct Free {
-        Free* next;
+    // In front of its memory.
+    struct Block {
+        std::size_t index;  // its size class
+        Block* next;        // free one of the class
     };
-    static constexpr std::size_t classes = 256;  // four to every power of two
+    [[nodiscard]] Block* take(std::size_t index);
 
-    std::array<Free*, classes> free_{};
+    std::array<Block*, SizeClass::count> free_{};
 };
 
 }  // namespace expar

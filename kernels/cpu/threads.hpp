@@ -3,8 +3,12 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <new>
+#include <span>
+#include <utility>
 #include <vector>
 
 namespace expar {
@@ -34,7 +38,8 @@ private:
 /// The threads of a device. What a task computes must not depend on which thread runs it, nor on how many there are.
 class Threads {
 public:
-    explicit Threads(int count) : scratch_(std::size_t(count)) {}
+    /// `cpus`: one for each thread to stay on, or none.
+    explicit Threads(int count, std::span<const int> cpus = {});
 
     [[nodiscard]] int count() const { return int(scratch_.size()); }
 
@@ -42,11 +47,16 @@ public:
     template <class Work>
     void for_each_task(long tasks, Work work) const {
         if (count() == 1 || tasks <= 1) {
-            for (long i = 0; i < tasks; ++i) work(i, scratch_.front());
+            for (long i = 0; i < tasks; ++i) {
+                work(i, scratch_.front());
+                pause();
+            }
             return;
         }
-#pragma omp parallel for schedule(dynamic) num_threads(std::min <long>(count(), tasks))
+        // Always all of them: OpenMP ends the threads that a smaller team leaves over, and their places with them.
+#pragma omp parallel for schedule(dynamic) num_threads(count())
         for (long i = 0; i < tasks; ++i) work(i, scratch_[std::size_t(omp_get_thread_num())]);
+        pause();  // here alone: nothing may throw inside
     }
 
     /// Calls work(first, last) for consecutive ranges of 0 … items, one per thread, of `grain` items or more.
@@ -56,7 +66,19 @@ public:
         for_each_task(ranges, [&](long i, Scratch&) { work(items * i / ranges, items * (i + 1) / ranges); });
     }
 
+    /// See Pausing.
+    void on_pause(std::function<void()> call) {
+        on_pause_ = std::move(call);
+    }
+
 private:
+    void pause() const {
+        if (on_pause_) pause_when_due();
+    }
+    void pause_when_due() const;
+
+    std::function<void()> on_pause_;
+    mutable std::chrono::steady_clock::time_point paused_;
     mutable std::vector<Scratch> scratch_;  // one per thread; one thread at a time drives a device
 };
 

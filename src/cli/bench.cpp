@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "expar/base/error.hpp"
+#include "expar/base/random.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/store/partial_file.hpp"
 
@@ -48,6 +49,15 @@ BenchFolder::~BenchFolder() {
     if (owner_) fs::remove_all(path_, ignored);
 }
 
+Corpus random_text(std::uint64_t seed) {
+    constexpr std::size_t text_bytes = std::size_t{1} << 20;
+    const RandomField field(seed, Purpose::test);
+    std::string text(text_bytes, ' ');
+    for (std::size_t i = 0; i < text.size(); ++i) text[i] = char('a' + field.below(26, i));
+    std::vector<Corpus::Domain> domains = {{"random", std::move(text), true}};
+    return Corpus(std::move(domains));
+}
+
 double slowest_seconds(const Communicator& world, const std::function<void()>& work) {
     world.barrier({"benchmark"});
     double seconds = seconds_of(work);
@@ -59,9 +69,12 @@ Runner add_bench(CLI::App& command) {
     command.require_subcommand(1);
     auto& checkpoint = *command.add_subcommand("checkpoint", "time saving a checkpoint beside dd of as many bytes");
     auto& record = *command.add_subcommand("record", "time steps with and without the record of a run");
+    auto& reduce =
+        *command.add_subcommand("reduce", "time what the sum of gradients adds to a step, with and without overlap");
     auto& kernels = *command.add_subcommand("kernels", "time every kernel of a step beside what the machine allows");
     const std::pair<CLI::App*, Runner> runners[] = {{&checkpoint, add_bench_checkpoint(checkpoint)},
                                                     {&record, add_bench_record(record)},
+                                                    {&reduce, add_bench_reduce(reduce)},
                                                     {&kernels, add_bench_kernels(kernels)}};
     return [runners = std::vector(std::begin(runners), std::end(runners))](const Communicator& world) {
         for (const auto& [chosen, run] : runners)

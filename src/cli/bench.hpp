@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "expar/bench/statistics.hpp"
+#include "expar/train/corpus.hpp"
 #include "expar/train/trainer.hpp"
 #include "fields.hpp"
 #include "flags.hpp"
@@ -43,12 +44,16 @@ private:
     bool owner_;
 };
 
+/// A text of random letters.
+[[nodiscard]] Corpus random_text(std::uint64_t seed);
+
 /// All ranks begin together; the seconds of the slowest, on every rank. Collective.
 [[nodiscard]] double slowest_seconds(const Communicator& world, const std::function<void()>& work);
 
 // The benchmarks, one file each.
 [[nodiscard]] Runner add_bench_checkpoint(CLI::App& command);
 [[nodiscard]] Runner add_bench_record(CLI::App& command);
+[[nodiscard]] Runner add_bench_reduce(CLI::App& command);
 [[nodiscard]] Runner add_bench_kernels(CLI::App& command);
 
 }  // namespace expar::cli

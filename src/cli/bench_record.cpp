@@ -4,25 +4,14 @@
 
 #include "bench.hpp"
 #include "compute_device.hpp"
-#include "expar/base/random.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/store/partial_file.hpp"
-#include "expar/train/corpus.hpp"
 #include "run_record.hpp"
 
 namespace expar::cli {
 namespace {
 
 constexpr double asked_percent = 1;
-constexpr std::size_t text_bytes = std::size_t{1} << 20;
-
-Corpus random_text(std::uint64_t seed) {
-    const RandomField field(seed, Purpose::test);
-    std::string text(text_bytes, ' ');
-    for (std::size_t i = 0; i < text.size(); ++i) text[i] = char('a' + field.below(26, i));
-    std::vector<Corpus::Domain> domains = {{"random", std::move(text), true}};
-    return Corpus(std::move(domains));
-}
 
 struct Measured {
     std::vector<double> with, without;

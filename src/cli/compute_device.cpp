@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "expar/comm/cpu_places.hpp"
 #include "expar/comm/verdict.hpp"
 
 namespace expar::cli {
@@ -34,9 +35,17 @@ InstructionSet choose_instruction_set(const std::string& isa, const Communicator
     return InstructionSet(-slowest);
 }
 
-std::unique_ptr<Device> make_compute_device(const ComputeOptions& options, const Communicator& world) {
+std::unique_ptr<Device> make_compute_device(const ComputeOptions& options, const Communicator& world,
+                                            std::ostream& notes) {
     if (options.threads < 1) throw UserError(concat("--threads: ", options.threads, ", expected at least 1"));
-    return make_cpu_device(options.threads, choose_instruction_set(options.isa, world));
+    const InstructionSet set = choose_instruction_set(options.isa, world);
+    const ThreadPlaces places = place_threads(options.threads, world);
+    for (const auto& note : world.gather(places.note, 0, {"places of threads"})) {
+        if (note.empty()) continue;
+        notes << note << std::endl;
+        break;  // other nodes have much the same to say
+    }
+    return make_cpu_device(options.threads, set, places.cpus);
 }
 
 }  // namespace expar::cli

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <iostream>
 #include <memory>
 #include <string>
 
@@ -32,7 +33,9 @@ void add_compute_flags(CLI::App& command, ComputeOptions& options);
 /// Collective; throws UserError on every rank.
 [[nodiscard]] InstructionSet choose_instruction_set(const std::string& isa, const Communicator& world);
 
+/// With threads on CPUs of their own where the launcher left room; `notes` is told, on rank 0, what came in the way.
 /// Collective; throws UserError on every rank.
-[[nodiscard]] std::unique_ptr<Device> make_compute_device(const ComputeOptions& options, const Communicator& world);
+[[nodiscard]] std::unique_ptr<Device> make_compute_device(const ComputeOptions& options, const Communicator& world,
+                                                          std::ostream& notes = std::cout);
 
 }  // namespace expar::cli

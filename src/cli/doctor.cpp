@@ -1,5 +1,4 @@
 #include <mpi.h>
-#include <sched.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -7,6 +6,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "expar/comm/cpu_places.hpp"
 #include "expar/comm/topology.hpp"
 #include "expar/compute/cpu_device.hpp"
 #include "expar/store/hdf5_file.hpp"
@@ -66,22 +66,6 @@ int numa_nodes() {
     return nodes;
 }
 
-// The cores that this rank may run on: "0-3,8".
-std::string binding() {
-    cpu_set_t cores;
-    CPU_ZERO(&cores);
-    if (sched_getaffinity(0, sizeof cores, &cores) != 0) return "unknown";
-    std::string text;
-    for (int core = 0; core < CPU_SETSIZE; ++core) {
-        if (!CPU_ISSET(core, &cores)) continue;
-        int last = core;
-        while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, &cores)) ++last;
-        text += concat(text.empty() ? "" : ",", core, last > core ? concat("-", last) : "");
-        core = last;
-    }
-    return text;
-}
-
 std::string yes(bool has, const char* without) {
     return has ? "yes" : concat("no; ", without);
 }
@@ -118,7 +102,8 @@ void print_machine() {
 
 int run_doctor(const Communicator& world) {
     const Topology topology = discover_topology(world);
-    const auto places = world.gather(concat(host_name(), ", may run on cores ", binding()), 0, {"doctor"});
+    const auto places =
+        world.gather(concat(host_name(), ", may run on cores ", text_of_cpus(own_cpus())), 0, {"doctor"});
     if (world.rank() != 0) return 0;
     std::cout << "expar " EXPAR_VERSION "\n";
     print_machine();

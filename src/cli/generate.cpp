@@ -22,7 +22,7 @@ int run_generate(const GenerateArguments& arguments, const Communicator& world) 
     options.tokens = arguments.bytes;
     options.validate();
     if (arguments.prompt.empty()) throw UserError("--prompt: is empty, expected at least one byte");
-    const LoadedModel model = load_model(arguments.run, arguments.compute, world);
+    const LoadedModel model = load_model(arguments.run, arguments.compute, world, std::cerr);
     if (options.context == 0) options.context = model.config.train.sequence;  // what it was trained to look back on
     std::vector<int> prompt;
     for (const char byte : arguments.prompt) prompt.push_back(static_cast<unsigned char>(byte));

@@ -1,6 +1,9 @@
 #include "memory_need.hpp"
 
+#include <algorithm>
+
 #include "expar/model/parameters.hpp"
+#include "step_memory.hpp"
 
 namespace expar::cli {
 namespace {
@@ -9,42 +12,45 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) {
     return (a + b - 1) / b;
 }
 
-// Elements that a rank keeps of every token of one layer until its backward (LayerState).
-std::int64_t elements_per_token(const ModelOptions& model, bool moe) {
-    const std::int64_t query = std::int64_t{model.heads} * model.head_size;
-    const std::int64_t key = std::int64_t{model.kv_heads} * model.head_size;
-    const int normed = model.qk_norm == "none" ? 0 : 1;
-    const std::int64_t inner = model.activation == "swiglu" ? 3 : 2;  // before and after the activation
-    const std::int64_t hidden = model.hidden;
-    const std::int64_t attention = 4 * hidden + (2 + normed) * query + (2 + normed) * key + model.heads;
-    if (!moe) return attention + inner * model.dense_intermediate;
-    return attention + 2 * std::int64_t{model.experts} + model.top_k * (2 * hidden + inner * model.intermediate) +
-           (model.shared_intermediate > 0 ? hidden + inner * model.shared_intermediate : 0);
+// Two sizes that nobody has may have a product beyond 64 bits.
+std::int64_t whole(double bytes) {
+    return std::int64_t(std::min(bytes, 0x1p60));
 }
+
+// What GradientReducer keeps under way of one set of hosts.
+constexpr double most_bytes_under_way = 16 << 20;
+// What libraries and the system take in a run once they are used: MPI's buffers, HDF5, the first checkpoint.
+constexpr std::int64_t program_growth_bytes = 6 << 20;
 
 }  // namespace
 
-MemoryNeed predict_memory(const ModelOptions& model, const TrainOptions& train, int ranks) {
+MemoryNeed predict_memory(const ModelOptions& model, const TrainOptions& train, int ranks, InstructionSet set) {
     const int members = train.ep == 0 ? ranks : train.ep;
-    std::int64_t elements = 0;
-    for (const auto& block : describe_blocks(model)) {
-        const bool hosted_by_first = block.role != Role::expert || block.expert < divide_up(model.experts, members);
-        if (hosted_by_first) elements += std::int64_t(block.count());
+    const bool pairs = train.dtype == "bf16" && set >= InstructionSet::avx512_bf16;  // products of bfloat16 itself
+    double elements = 0, summed = 0;             // held by a rank, and of those what others hold, too
+    double packed = 0;                           // what products read of the matrices, in two forms
+    const auto blocks = describe_blocks(model);  // the embedding first, of which products read only a tied one
+    for (const auto& block : blocks) {
+        const bool expert = block.role == Role::expert;
+        if (expert && block.expert >= divide_up(model.experts, members)) continue;
+        elements += double(block.count());
+        for (const auto& tensor : block.tensors)
+            if (tensor.rows > 1 && (block.layer >= 0 || &block != &blocks.front() || model.tied_head))
+                packed += 2 * double(tensor.count());
+        if (ranks > (expert ? members : 1)) summed += double(block.count());
     }
-    const std::int64_t copies = train.optimizer == "adamw" ? 4 : 2;
-
-    const std::int64_t tokens = divide_up(train.batch, ranks) * train.sequence;
-    std::int64_t per_token = 2 * std::int64_t{model.hidden} + model.vocabulary;
-    std::int64_t largest_layer = 0;  // what backward adds, of one layer at a time
-    for (int layer = 0; layer < model.layers; ++layer) {
-        const std::int64_t here = elements_per_token(model, model.is_moe(layer));
-        per_token += here;
-        largest_layer = std::max(largest_layer, here);
-    }
-    // Two sizes that nobody has may have a product beyond 64 bits.
-    const double activations = double(tokens) * double(per_token + largest_layer) * 4;
-    return {.parameters_bytes = copies * elements * 4,
-            .activations_bytes = std::int64_t(std::min(activations, 0x1p62))};
+    const int sets = members > 1 && members < ranks ? 2 : 1;
+    const double copies = train.optimizer == "adamw" ? 4 : 2;
+    const StepShape shape{.model = model,
+                          .tokens = double(divide_up(train.batch, ranks)) * train.sequence,
+                          .members = members,
+                          .reduced = train.combine == "reduced",
+                          .recompute = train.recompute,
+                          .row_bytes = train.dtype == "bf16" ? 2.0 : 4.0};
+    return {.parameters_bytes = whole(copies * elements * 4 + packed * (pairs ? 2 : 4)),
+            .activations_bytes = whole(peak_bytes_of_step(shape)),
+            .exchange_bytes = whole(std::min(summed * 4, sets * most_bytes_under_way)),
+            .program_bytes = program_growth_bytes};
 }
 
 }  // namespace expar::cli

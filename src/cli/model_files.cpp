@@ -19,7 +19,8 @@ std::vector<StoredBlock> blocks_of(Trainer& trainer) {
     return blocks;
 }
 
-LoadedModel load_model(const std::filesystem::path& run, const ComputeOptions& compute, const Communicator& world) {
+LoadedModel load_model(const std::filesystem::path& run, const ComputeOptions& compute, const Communicator& world,
+                       std::ostream& notes) {
     LoadedModel model;
     std::string path;
     judge_on_root(world, [&] { path = find_checkpoint(run).string(); });
@@ -34,7 +35,7 @@ LoadedModel load_model(const std::filesystem::path& run, const ComputeOptions& c
     options.threads = compute.threads;
     options.isa = compute.isa;
     if (!compute.dtype.empty()) options.dtype = compute.dtype;
-    model.device = make_compute_device(compute, world);
+    model.device = make_compute_device(compute, world, notes);
     model.trainer = std::make_unique<Trainer>(model.config.model, options, *model.device, world);
     reader.load(blocks_of(*model.trainer));
     model.step = reader.header().step;

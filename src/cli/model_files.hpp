@@ -26,6 +26,6 @@ struct LoadedModel {
 /// From a run's folder or a checkpoint file, at any number of ranks, which form one EP group. Collective; throws
 /// UserError on every rank. `world` must outlive the result.
 [[nodiscard]] LoadedModel load_model(const std::filesystem::path& run, const ComputeOptions& compute,
-                                     const Communicator& world);
+                                     const Communicator& world, std::ostream& notes = std::cout);
 
 }  // namespace expar::cli

@@ -1,18 +1,18 @@
 #include "training_run.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "config_file.hpp"
+#include "expar/comm/topology.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/store/checkpoint_folder.hpp"
 #include "expar/store/partial_file.hpp"
 #include "memory_need.hpp"
 #include "model_files.hpp"
+#include "process_memory.hpp"
 #include "progress.hpp"
 #include "stop_request.hpp"
 
@@ -57,6 +57,12 @@ std::string mebibytes(std::int64_t bytes) {
     return concat(with_commas((bytes + (1 << 20) - 1) >> 20), " MiB");
 }
 
+std::int64_t largest_over_ranks(std::int64_t bytes, const Communicator& world) {
+    double largest = double(bytes);  // exact: no process has 2^53
+    world.max(std::span(&largest, 1), {"memory"});
+    return std::int64_t(largest);
+}
+
 int ranks_of_fullest_node(const Topology& machine) {
     int ranks = 0;
     for (int node = 0; node < machine.nodes(); ++node) ranks = std::max(ranks, int(machine.ranks_of(node).size()));
@@ -74,7 +80,7 @@ TrainingRun::TrainingRun(RunConfig config, const ResumePoint* from, const Commun
       text_hash_(corpus_.hash()),
       held_out_(held_out_of(config_.run, world)),
       isa_(choose_instruction_set(config_.train.isa, world)),
-      device_(make_cpu_device(config_.train.threads, isa_)) {
+      device_(make_compute_device({config_.train.threads, std::string(name_of(isa_))}, world)) {
     if (from) expect_same_text(from->checkpoint.header());
     judge_on_root(world_, [&] {  // before anything is made or changed
         if (!config_.run.prometheus.empty()) expect_writable(config_.run.prometheus);
@@ -116,9 +122,10 @@ void TrainingRun::make_trainer(const ResumePoint* from) {
 
 void expect_memory(const RunConfig& config, const Communicator& world) {
     const int ranks = ranks_of_fullest_node(discover_topology(world));
+    const InstructionSet set = choose_instruction_set(config.train.isa, world);
     judge_on_root(world, [&] {
-        const std::int64_t need = predict_memory(config.model, config.train, world.size()).total_bytes();
-        const std::int64_t present = std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+        const std::int64_t need = predict_memory(config.model, config.train, world.size(), set).total_bytes();
+        const std::int64_t present = memory_limit_bytes();
         if (present > 0 && need > present / ranks)
             throw UserError(concat("memory: a rank needs about ", mebibytes(need), ", and the ", ranks,
                                    " ranks of a node share ", mebibytes(present)));
@@ -135,14 +142,17 @@ void TrainingRun::open_status() {
 }
 
 // Before anything large is allocated.
-void TrainingRun::announce(const ResumePoint* from) const {
+void TrainingRun::announce(const ResumePoint* from) {
     const TrainOptions& options = config_.train;
     const Topology machine = discover_topology(world_);
     const int nodes =
         options.ranks_per_node > 0 ? topology_of(world_.size(), options.ranks_per_node).nodes() : machine.nodes();
+    const MemoryNeed memory = predict_memory(config_.model, options, world_.size(), isa_);
+    const std::int64_t present = largest_over_ranks(resident_bytes(), world_);
+    memory_predicted_bytes_ =
+        std::max(present + memory.total_bytes(), largest_over_ranks(peak_resident_bytes(), world_));
     if (!root_) return;
     const auto parameters = count_parameters(config_.model);
-    const MemoryNeed memory = predict_memory(config_.model, options, world_.size());
     const Layout layout(world_.size(), options.ep == 0 ? world_.size() : options.ep);
     std::string domains;
     for (const auto& domain : corpus_.domains()) domains += (domains.empty() ? "" : ", ") + domain.name;
@@ -151,23 +161,20 @@ void TrainingRun::announce(const ResumePoint* from) const {
               << "layout  ranks " << world_.size() << ", nodes " << nodes << ", " << layout.describe() << "\n"
               << "compute " << describe_compute(row_dtype(options.dtype), isa_) << ", " << options.threads
               << " threads a rank\n"
-              << "memory  about " << mebibytes(memory.total_bytes())
-              << " a rank: " << mebibytes(memory.parameters_bytes) << " parameters, gradients and moments, "
-              << mebibytes(memory.activations_bytes) << " activations\n"
+              << "memory  about " << mebibytes(memory_predicted_bytes_)
+              << " a rank: " << mebibytes(memory.parameters_bytes)
+              << " parameters, gradients, moments and packed copies, " << mebibytes(memory.activations_bytes)
+              << " activations, " << mebibytes(memory.exchange_bytes) << " for others' gradients, "
+              << mebibytes(present + memory.program_bytes) << " program and text\n"
               << "text    " << with_commas(corpus_.bytes()) << " bytes: " << domains << "\n"
               << "run     " << std::filesystem::absolute(folder_.root).string();
     if (from) std::cout << ", from step " << from->checkpoint.header().step;
     std::cout << std::endl;
-    warn(machine);
+    warn();
 }
 
 // On standard output: what is printed on the other is one line, an error.
-void TrainingRun::warn(const Topology& machine) const {
-    const int ranks = ranks_of_fullest_node(machine);
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (long{ranks} * config_.train.threads > cores)
-        std::cout << "warning: " << ranks << " ranks with " << config_.train.threads << " threads each share " << cores
-                  << " cores" << std::endl;
+void TrainingRun::warn() const {
     const auto& router = config_.model.router;
     if (config_.model.top_k == 1 && (router == "mixtral" || router == "gpt-oss"))
         std::cout << "warning: top_k = 1 with router " << router
@@ -237,7 +244,7 @@ std::vector<TextLoss> TrainingRun::validate() {
     return evaluate_text(*trainer_, *held_out_, plan, world_);
 }
 
-void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
+void TrainingRun::write_summary(const std::vector<TextLoss>& validation, std::int64_t memory_peak) {
     const auto parameters = count_parameters(config_.model);
     Json summary;
     summary["steps"] = trainer_->steps_done();
@@ -253,6 +260,8 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
     summary["isa"] = name_of(isa_);
     summary["dtype"] = config_.train.dtype;
     summary["compute"] = describe_compute(row_dtype(config_.train.dtype), isa_);
+    summary["memory_predicted_bytes"] = memory_predicted_bytes_;
+    summary["memory_peak_bytes"] = memory_peak;
     summary["stopped_by"] = stopped_by_.empty() ? Json() : Json(stopped_by_);
     summary["validation"] = Json::array();
     for (const auto& domain : validation)
@@ -270,7 +279,9 @@ void TrainingRun::write_summary(const std::vector<TextLoss>& validation) {
 
     std::cout << "trained " << trainer_->steps_done() << " steps, " << with_commas(record_->tokens()) << " tokens, "
               << with_commas(record_->seconds() > 0 ? std::int64_t(double(record_->tokens()) / record_->seconds()) : 0)
-              << " tokens/s\n";
+              << " tokens/s\n"
+              << "memory  at most " << mebibytes(memory_peak) << " a rank, predicted "
+              << mebibytes(memory_predicted_bytes_) << "\n";
     for (const auto& domain : validation)
         std::cout << "held-out " << domain.domain << ": " << domain.bits_per_byte() << " bits/byte of "
                   << with_commas(domain.bytes) << " bytes\n";
@@ -285,7 +296,8 @@ void TrainingRun::conclude() {
     status_.enter("validation");
     const auto validation = validate();
     status_.enter("summary");
-    judge_on_root(world_, [&] { write_summary(validation); });
+    const std::int64_t memory_peak = largest_over_ranks(peak_resident_bytes(), world_);
+    judge_on_root(world_, [&] { write_summary(validation, memory_peak); });
 }
 
 }  // namespace expar::cli

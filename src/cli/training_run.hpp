@@ -7,7 +7,6 @@
 #include "compute_device.hpp"
 #include "evaluation.hpp"
 #include "expar/comm/rank_status.hpp"
-#include "expar/comm/topology.hpp"
 #include "expar/train/corpus.hpp"
 #include "expar/train/trainer.hpp"
 #include "fields.hpp"
@@ -33,14 +32,14 @@ public:
 private:
     void expect_same_text(const CheckpointHeader& header) const;
     void make_trainer(const ResumePoint* from);
-    void announce(const ResumePoint* from) const;
+    void announce(const ResumePoint* from);
     void open_status();
-    void warn(const Topology& topology) const;
+    void warn() const;
     void save();
     void step();
     [[nodiscard]] bool stopping();  ///< collective
     [[nodiscard]] std::vector<TextLoss> validate();
-    void write_summary(const std::vector<TextLoss>& validation);
+    void write_summary(const std::vector<TextLoss>& validation, std::int64_t memory_peak);
 
     RunConfig config_;
     const Communicator& world_;
@@ -54,6 +53,7 @@ private:
     std::unique_ptr<Device> device_;
     std::optional<Trainer> trainer_;
     std::optional<RunRecord> record_;
+    std::int64_t memory_predicted_bytes_ = 0;  // of the rank that will have most
     int saved_step_ = -1;
     std::string stopped_by_;  ///< a signal's name; empty: none so far
 };

@@ -18,6 +18,18 @@ std::vector<RouterStatistics> TransformerState::statistics() const {
     return found;
 }
 
+void LayerState::keep_input() {
+    LayerState kept;
+    kept.x = std::move(x);
+    if (moe) {
+        kept.moe.emplace();
+        kept.moe->routing = std::move(moe->routing);
+        kept.moe->plan.expert_offsets = std::move(moe->plan.expert_offsets);
+        kept.moe->statistics = std::move(moe->statistics);
+    }
+    *this = std::move(kept);
+}
+
 Transformer::Transformer(const ModelOptions& options, CombineOrder order, const MoeRuntime& runtime,
                          Parameters& parameters, DType dtype)
     : options_(options), device_(*runtime.device), clock_(runtime.clock), dtype_(dtype) {
@@ -58,21 +70,22 @@ void Transformer::score_vocabulary(TransformerState& state) const {
     device_.product().forward(state.normed, head_->weight(0, 1, dtype_), state.logits, device_.stream());
 }
 
-TransformerState Transformer::forward(const MicroBatch& batch, const TokenScope& scope, bool training) const {
+TransformerState Transformer::forward(const MicroBatch& batch, const TokenScope& scope, bool training,
+                                      Keep keep) const {
     check_tokens(batch.tokens);
     for (const int target : batch.targets)
         if (target != -1) check_tokens({&target, 1});
 
     TransformerState state;
+    state.keep = keep;
+    state.scope = scope;
+    state.training = training;
     Matrix x = embed(batch.tokens);
     for (const auto& layer : layers_) {
-        Span span(clock_, Phase::attention, layer->index);
         LayerState& layer_state = state.layers.emplace_back();
         layer_state.x = std::move(x);
-        layer_state.after_attention = Matrix(device_, dtype_, batch.token_count(), options_.hidden);
-        layer_state.attention = layer->attention.forward(batch, layer_state.x, layer_state.after_attention);
-        span.end();
-        x = layer->feed_forward(layer_state, scope, training);
+        x = layer->forward(batch, scope, training, layer_state);
+        if (keep == Keep::inputs) layer_state.keep_input();
     }
     state.x = std::move(x);
     const Span span(clock_, Phase::head);

@@ -1,4 +1,4 @@
-#include <ranges>
+#include <utility>
 
 #include "expar/base/device.hpp"
 #include "expar/compute/loss.hpp"
@@ -32,14 +32,18 @@ Matrix Transformer::backward(const MicroBatch& batch, TransformerState& state, c
     Matrix& d_logits = dtype_ != state.logits.dtype() ? narrow : state.logits;
     device_.loss().backward(state.logits, batch.targets, state.log_sum_exp, scales.loss, d_logits, device_.stream());
     Matrix d = score_vocabulary_backward(state, d_logits);
+    for (Matrix* done : {&narrow, &state.logits, &state.normed, &state.x}) *done = Matrix();
     span.end();
     if (head_ != embedding_) ready(*head_);
     ready(*norm_);
     for (std::size_t l = layers_.size(); l-- > 0;) {
         const Layer& layer = *layers_[l];
-        LayerState& layer_state = state.layers[l];
-        layer.feed_forward_backward(layer_state, d, layer.moe ? scales.routers[--routers] : RouterGradient{});
-        for (ParameterBlock* block : std::views::reverse(layer.feed_forward_blocks)) ready(*block);
+        LayerState layer_state = std::move(state.layers[l]);  // its memory serves the layers before
+        if (state.keep == Keep::inputs)
+            static_cast<void>(layer.forward(batch, state.scope, state.training, layer_state));
+        layer.feed_forward_backward(layer_state, d, layer.moe ? scales.routers[--routers] : RouterGradient{}, ready);
+        layer_state.moe.reset();
+        layer_state.dense.reset();
         const Span attention(clock_, Phase::attention_backward, layer.index);
         Matrix d_x(device_, dtype_, d.rows(), d.cols());
         layer.attention.backward(batch, layer_state.x, layer_state.attention, d, d_x);

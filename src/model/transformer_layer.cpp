@@ -1,6 +1,7 @@
 #include "transformer_layer.hpp"
 
 #include <array>
+#include <ranges>
 
 #include "expar/base/device.hpp"
 #include "expar/compute/norm.hpp"
@@ -32,6 +33,16 @@ Transformer::Layer::Layer(const ModelOptions& options, int layer, CombineOrder o
         dense.emplace(device, activation_named(options.activation), feed_forward_blocks);
 }
 
+Matrix Transformer::Layer::forward(const MicroBatch& batch, const TokenScope& scope, bool training,
+                                   LayerState& state) const {
+    {
+        const Span span(clock, Phase::attention, index);
+        state.after_attention = Matrix(device, state.x.dtype(), state.x.rows(), state.x.cols());
+        state.attention = attention.forward(batch, state.x, state.after_attention);
+    }
+    return feed_forward(state, scope, training);
+}
+
 Matrix Transformer::Layer::feed_forward(LayerState& state, const TokenScope& scope, bool training) const {
     Span span(clock, Phase::norm, index);
     const Matrix& x = state.after_attention;
@@ -55,15 +66,22 @@ Matrix Transformer::Layer::feed_forward(LayerState& state, const TokenScope& sco
     return y;
 }
 
-void Transformer::Layer::feed_forward_backward(LayerState& state, Rows d, const RouterGradient& gradient) const {
+void Transformer::Layer::feed_forward_backward(LayerState& state, Rows d, const RouterGradient& gradient,
+                                               const BlockReady& ready) const {
     Matrix d_normed;
+    const auto ready_from = [&](auto chosen) {
+        for (ParameterBlock* block : std::views::reverse(feed_forward_blocks))
+            if (chosen(block->spec().role == Role::expert)) ready(*block);
+    };
     if (moe) {
-        d_normed = moe->backward(state.normed, *state.moe, d, gradient);
+        d_normed = moe->backward(state.normed, *state.moe, d, gradient,
+                                 [&] { ready_from([](bool expert) { return expert; }); });
     } else {
         const Span inner(clock, Phase::dense_backward, index);
         d_normed = Matrix(device, d.dtype(), d.rows(), d.cols());
         dense->backward(state.normed, std::array{0, d.rows()}, *state.dense, d, d_normed);
     }
+    ready_from([this](bool expert) { return !moe || !expert; });
     const Span span(clock, Phase::norm_backward, index);
     device.norm().backward({state.after_attention, attention_block.value(norm_tensor), state.inverse_rms}, d_normed, d,
                            Write::add, attention_block.gradient(norm_tensor), device.stream());

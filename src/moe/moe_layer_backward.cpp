@@ -7,7 +7,8 @@
 
 namespace expar {
 
-Matrix MoeLayer::backward(ConstRows x, MoeState& state, ConstRows d_y, const RouterGradient& gradient) const {
+Matrix MoeLayer::backward(ConstRows x, MoeState& state, ConstRows d_y, const RouterGradient& gradient,
+                          const std::function<void()>& experts_done) const {
     Device& device = *runtime_.device;
     Stream& stream = device.stream();
     const DispatchPlan& plan = state.plan;
@@ -17,13 +18,16 @@ Matrix MoeLayer::backward(ConstRows x, MoeState& state, ConstRows d_y, const Rou
     Matrix d_shared;
     if (shared_) d_shared = shared_backward(x, state, d_y);
     CombineGradient combine = returning.finish();
+    if (runtime_.meanwhile) runtime_.meanwhile();
 
     span.next(Phase::experts_backward);
     Matrix d_rows(device, x.dtype(), state.expert_rows.view().rows(), x.cols());
     experts_.backward(state.expert_rows, plan.expert_offsets, state.experts, combine.d_outputs, d_rows);
+    if (experts_done) experts_done();
     span.next(Phase::dispatch_backward);
     DispatchGradient dispatch = runtime_.dispatcher->start_dispatch_backward(plan, d_rows, combine.d_weights).finish();
 
+    if (runtime_.meanwhile) runtime_.meanwhile();
     span.next(Phase::router_backward);
     Matrix d_logits(device, wide(x.dtype()), x.rows(), options_.experts);
     device.routing().weigh_backward(

@@ -24,7 +24,8 @@ int first_place(Device& device, const TransformerState& state) {
     for (int layer = 0; layer < layers; ++layer) {
         const LayerState& found = state.layers[layer];
         if (!finite(device, found.x)) return layer;
-        if (!finite(device, found.after_attention)) return layer + 1;
+        // Not kept when the layer is to be computed again; the next input tells as much.
+        if (found.after_attention.rows() > 0 && !finite(device, found.after_attention)) return layer + 1;
     }
     if (!finite(device, state.x)) return layers;
     return finite(device, state.logits) ? nowhere : layers + 1;

@@ -44,11 +44,11 @@ void GradientBucket::combine() {
     const int mine = shard_rows_[hosts_.rank()];
     std::vector<ConstRows> parts;
     for (int host = 0; host < hosts_.size(); ++host) parts.push_back(parts_.view().slice(host * mine, mine));
-    // Memory of its own: a gather may not read where it writes.
-    sum_ = Matrix(device_, dtype_, mine, row_elements);
-    if (mine > 0) sum_over_hosts(device_, parts, sum_);
+    const int before = std::accumulate(shard_rows_.begin(), shard_rows_.begin() + hosts_.rank(), 0);
+    const Rows sum = all().slice(before, mine);  // its own place, which has been sent
+    if (mine > 0) sum_over_hosts(device_, parts, sum);
     device_.synchronize();
-    transfer_ = hosts_.start_all_gather(sum_, all(), shard_rows_, occasion);
+    transfer_ = hosts_.start_all_gather(sum, all(), shard_rows_, occasion);
     parts_ = Matrix();
 }
 
@@ -56,7 +56,6 @@ void GradientBucket::finish() {
     transfer_.finish();
     if (staged_) unpack();
     staging_ = Matrix();
-    sum_ = Matrix();
 }
 
 void GradientBucket::pack() {

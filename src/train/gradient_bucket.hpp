@@ -20,6 +20,7 @@ public:
     [[nodiscard]] bool sums_arrived() { return transfer_.progress(); }
     void finish();
 
+    [[nodiscard]] std::size_t bytes() const { return std::size_t(rows_) * row_elements * size_of(dtype_); }
     [[nodiscard]] const std::vector<ParameterBlock*>& blocks() const { return blocks_; }
 
 private:
@@ -35,10 +36,10 @@ private:
     std::vector<ParameterBlock*> blocks_;
     DType dtype_;
     int rows_ = 0;
-    bool staged_;                   // several blocks, or one that is no whole number of rows
-    std::vector<int> shard_rows_;   // [hosts]
-    Matrix staging_, parts_, sum_;  // while they are needed
-    Transfer transfer_;             // last: finished before the memory that it reads and writes is gone
+    bool staged_;                  // several blocks, or one that is no whole number of rows
+    std::vector<int> shard_rows_;  // [hosts]
+    Matrix staging_, parts_;       // while they are needed
+    Transfer transfer_;            // last: finished before the memory that it reads and writes is gone
 };
 
 }  // namespace expar

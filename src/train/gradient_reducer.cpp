@@ -11,9 +11,24 @@
 namespace expar {
 namespace {
 
+/// Adds the time that it lives to `seconds`.
+class Stopwatch {
+public:
+    explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+    ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
+    Stopwatch(const Stopwatch&) = delete;
+    Stopwatch& operator=(const Stopwatch&) = delete;
+
+private:
+    double& seconds_;
+    std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
 // Large enough that a message costs more than its start, small enough that the first leaves early.
 constexpr std::size_t full_bytes = std::size_t(1) << 20;
 constexpr std::size_t limit_bytes = std::size_t(4) << 20;
+// What other ranks' parts may take at a time, unless one bucket alone takes more.
+constexpr std::size_t most_bytes_under_way = std::size_t(16) << 20;
 
 // Runs of blocks: a run ends once it is full, or where the next block would break the limit.
 std::vector<std::vector<ParameterBlock*>> cut_into_runs(std::span<ParameterBlock* const> blocks) {
@@ -46,16 +61,35 @@ struct GradientReducer::Group {
     std::unique_ptr<Exchange> exchange;
     std::vector<std::unique_ptr<Bucket>> buckets;
     std::size_t started = 0, combined = 0, finished = 0;
+    std::size_t bytes_under_way = 0;  // of the buckets that are started and not combined
 
     explicit Group(Communicator members) : hosts(std::move(members)), exchange(make_exchange("native", hosts)) {}
 
+    void start() {
+        while (started < buckets.size() && buckets[started]->complete()) {
+            const std::size_t more = buckets[started]->rows.bytes();
+            if (started > combined && bytes_under_way + more > most_bytes_under_way) return;
+            bytes_under_way += more;
+            buckets[started++]->rows.start(*exchange);
+        }
+    }
+    void combine() {
+        bytes_under_way -= buckets[combined]->rows.bytes();
+        buckets[combined++]->rows.combine();
+    }
     void progress() {
-        while (started < buckets.size() && buckets[started]->complete()) buckets[started++]->rows.start(*exchange);
-        while (combined < started && buckets[combined]->rows.parts_arrived()) buckets[combined++]->rows.combine();
+        start();
+        while (combined < started && buckets[combined]->rows.parts_arrived()) {
+            combine();
+            start();
+        }
         while (finished < combined && buckets[finished]->rows.sums_arrived()) buckets[finished++]->rows.finish();
     }
     void finish_parts() {
-        while (combined < buckets.size()) buckets[combined++]->rows.combine();
+        while (combined < buckets.size()) {
+            start();
+            combine();
+        }
     }
     void finish_sums() {
         while (finished < buckets.size()) buckets[finished++]->rows.finish();
@@ -88,16 +122,22 @@ GradientReducer::~GradientReducer() = default;
 
 void GradientReducer::ready(ParameterBlock& block) {
     if (const auto found = bucket_of_.find(&block); found != bucket_of_.end()) ++found->second->blocks_ready;
+    progress();
+}
+
+void GradientReducer::progress() {
+    if (!overlap_) return;
+    const Stopwatch watch(seconds_.during_backward);
     for (const auto& group : groups_) group->progress();
 }
 
 void GradientReducer::finish() {
     check_all_ready();
-    const auto begin = std::chrono::steady_clock::now();
+    const Stopwatch watch(seconds_.after);
+    for (const auto& group : groups_) group->progress();  // without overlap, all starts here
     // All sums leave before the first is waited for: hosts of several groups may wait for these in any order.
     for (const auto& group : groups_) group->finish_parts();
     for (const auto& group : groups_) group->finish_sums();
-    seconds_waiting_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
 void GradientReducer::check_all_ready() const {

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <utility>
 
+#include "expar/compute/pausing.hpp"
 #include "expar/train/objective.hpp"
 #include "expar/train/schedule.hpp"
 #include "finite.hpp"
@@ -53,6 +54,22 @@ double max_over_mean(std::span<const double> most_rows, const std::vector<Router
     return worst;
 }
 
+// While it lives, the device calls `call` in the pauses of its operations, where it has any.
+class InPauses {
+public:
+    InPauses(Device& device, std::function<void()> call) : device_(dynamic_cast<Pausing*>(&device)) {
+        if (device_) device_->on_pause(std::move(call));
+    }
+    ~InPauses() {
+        if (device_) device_->on_pause({});
+    }
+    InPauses(const InPauses&) = delete;
+    InPauses& operator=(const InPauses&) = delete;
+
+private:
+    Pausing* device_;
+};
+
 }  // namespace
 
 struct Trainer::Parts {
@@ -70,13 +87,17 @@ struct Trainer::Parts {
     Optimizer optimizer;
     GradientReducer reducer;
     int steps_done = 0;
+    bool reducing = false;                // inside the reducer, whose sums have pauses, too
     std::vector<double> rows_of_experts;  // [layers with experts] that this rank's experts were given in a step
 
     Parts(const ModelOptions& model, const TrainOptions& options, Placement placement, Device& device,
           const Communicator& world);
 
     [[nodiscard]] int member() const { return layout.member_of(world.rank()); }
-    [[nodiscard]] MoeRuntime runtime() { return {&device, dispatcher.get(), &world, &placement, member(), &clock}; }
+    [[nodiscard]] MoeRuntime runtime() {
+        return {&device, dispatcher.get(), &world, &placement, member(), &clock, [this] { reduce_meanwhile(); }};
+    }
+    void reduce_meanwhile(ParameterBlock* ready = nullptr);
     [[nodiscard]] TokenScope scope_of(const MicroBatch& share) const {
         return {options.seed, std::uint32_t(steps_done + 1), share.first_token};
     }
@@ -101,6 +122,18 @@ Trainer::Parts::Parts(const ModelOptions& shape, const TrainOptions& how, Placem
       optimizer(device, options, parameters.blocks()),
       reducer(device, parameters.blocks(), placement, layout, world) {
     parameters.initialize(options.seed);
+    reducer.overlap(options.overlap_gradients);
+}
+
+void Trainer::Parts::reduce_meanwhile(ParameterBlock* ready) {
+    if (reducing) return;
+    reducing = true;
+    const Span span(ready ? &clock : nullptr, Phase::reduce);
+    if (ready)
+        reducer.ready(*ready);
+    else
+        reducer.progress();
+    reducing = false;
 }
 
 // Forward and backward of every micro-batch; gradients travel during the last backward. One state is alive at a time.
@@ -109,7 +142,8 @@ void Trainer::Parts::accumulate(std::span<const MicroBatch> shares, Objective& o
     rows_of_experts.clear();
     const int count = int(shares.size());
     for (int m = 0; m < count; ++m) {
-        TransformerState state = transformer.forward(shares[m], scope_of(shares[m]), true);
+        TransformerState state =
+            transformer.forward(shares[m], scope_of(shares[m]), true, options.recompute ? Keep::inputs : Keep::all);
         if (observer) observer->after_forward(m, shares[m], state);
         count_rows(state);
         const ObjectiveScales scales = [&] {
@@ -120,9 +154,9 @@ void Trainer::Parts::accumulate(std::span<const MicroBatch> shares, Objective& o
             throw UserError(
                 concat("step ", steps_done + 1, ": the loss is not finite; ", locate_in_forward(device, state, world)));
         const bool last = m + 1 == count;
+        const InPauses reduce(device, [&] { reduce_meanwhile(); });
         const Matrix d_embedded = transformer.backward(shares[m], state, scales, [&](ParameterBlock& block) {
-            const Span span(last ? &clock : nullptr, Phase::reduce);
-            if (last) reducer.ready(block);
+            if (last) reduce_meanwhile(&block);
         });
         if (observer) observer->after_backward(m, d_embedded);
     }
@@ -198,7 +232,7 @@ StepReport Trainer::step(std::span<const MicroBatch> shares, StepObserver* obser
 }
 
 Trainer::Evaluation Trainer::evaluate(const MicroBatch& share) {
-    TransformerState state = parts_->transformer.forward(share, parts_->scope_of(share), false);
+    TransformerState state = parts_->transformer.forward(share, parts_->scope_of(share), false, Keep::inputs);
     // Counts of tokens are exact in float64.
     std::array sums{state.loss_sum, double(share.loss_count())};
     parts_->world.sum(sums, {"loss of an evaluation"});
@@ -231,6 +265,12 @@ const DispatchCounters& Trainer::dispatch_counters() const {
 }
 const Traffic& Trainer::dispatch_traffic() const {
     return parts_->dispatcher->traffic();
+}
+void Trainer::overlap_gradients(bool on) {
+    parts_->reducer.overlap(on);
+}
+ReductionSeconds Trainer::take_reduction_seconds() {
+    return parts_->reducer.take_seconds();
 }
 PhaseClock& Trainer::clock() {
     return parts_->clock;

@@ -15,6 +15,8 @@ for what in checkpoint record; do
 done
 grep --quiet '"ratio": ' checkpoint.json
 grep --quiet '"percent": ' record.json
+"$mpirun" -q -n 3 "$expar" bench reduce "${small[@]}" --json reduce.json >reduce.txt
+grep --quiet '"hidden_share": ' reduce.json
 
 # One rank alone has a kernel's time. On a busy machine so few repetitions may contradict a bound: exit status 3.
 "$expar" bench kernels --filter rms_norm_forward --seconds 0.01 --threads 2 --isa all --json kernels.json \

@@ -4,6 +4,7 @@ expar=$1 mpirun=$2
 folder=$(mktemp -d)
 run=
 rank_process=()
+mpirun_flags=()
 # The ranks, too: one that is stopped outlives its launcher.
 trap '[[ -z $run ]] || kill -KILL "$run" "${rank_process[@]}" 2>/dev/null || true; rm -rf "$folder"' EXIT
 cd "$folder" || exit
@@ -22,7 +23,7 @@ start_run() {
     local ranks=$1 i process rank
     shift
     rm -rf run
-    "$mpirun" -q -n "$ranks" "$expar" train "${options[@]}" --steps 20000 --out run "$@" >out.txt 2>err.txt &
+    "$mpirun" -q "${mpirun_flags[@]}" -n "$ranks" "$expar" train "${options[@]}" --steps 20000 --out run "$@" >out.txt 2>err.txt &
     run=$!
     for ((i = 0; i < 600; ++i)); do
         [[ ! -s run/metrics.jsonl ]] || break

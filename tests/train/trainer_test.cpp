@@ -157,6 +157,35 @@ TEST_P(TrainerTest, LearnsTheSameInEveryLayout) {
     }
 }
 
+// When gradients travel, and whether a layer's forward is run once or twice, is a matter of time and memory alone.
+TEST_P(TrainerTest, NeitherOverlapNorRecomputationChangesABit) {
+    ModelOptions model = GetParam().model;
+    model.router_noise = 0.3;
+    for (const int ep : {1, world.size()}) {
+        options.ep = ep;
+        Trainer plain(model, options, *device, world);
+        const Outcome expected = train(plain, world);
+        for (const bool recompute : {false, true}) {
+            TrainOptions other = options;
+            other.overlap_gradients = recompute;
+            other.recompute = recompute;
+            Trainer trainer(model, other, *device, world);
+            const Outcome found = train(trainer, world);
+            for (std::size_t step = 0; step < found.reports.size(); ++step) {
+                EXPECT_EQ(found.reports[step].objective, expected.reports[step].objective);
+                EXPECT_EQ(found.reports[step].dropped, expected.reports[step].dropped);
+                EXPECT_EQ(found.reports[step].routers.front().choices, expected.reports[step].routers.front().choices);
+            }
+            const auto blocks = trainer.parameters().blocks(), others = plain.parameters().blocks();
+            ASSERT_EQ(blocks.size(), others.size());
+            for (std::size_t i = 0; i < blocks.size(); ++i)
+                EXPECT_TRUE(
+                    std::ranges::equal(blocks[i]->flat_value().row<float>(0), others[i]->flat_value().row<float>(0)))
+                    << blocks[i]->spec().name() << ", EP=" << ep << (recompute ? ", recomputed" : ", not overlapped");
+        }
+    }
+}
+
 TEST_P(TrainerTest, EvaluatesWhatItWouldTrainOnWithoutNoiseAndCapacity) {
     ModelOptions model = GetParam().model;
     model.router_noise = model.capacity_factor = 0;

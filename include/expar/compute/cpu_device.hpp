@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,7 @@ enum class InstructionSet { avx2, avx512, avx512_bf16, amx };
 /// Throws UserError on a processor without AVX2.
 [[nodiscard]] std::unique_ptr<Device> make_cpu_device(int threads);
 /// For a given one; rows may differ in their last bits from those of another.
-[[nodiscard]] std::unique_ptr<Device> make_cpu_device(int threads, InstructionSet set);
+/// `cpus` has one for each thread, the calling one first, to stay on; none: the system chooses.
+[[nodiscard]] std::unique_ptr<Device> make_cpu_device(int threads, InstructionSet set, std::span<const int> cpus = {});
 
 }  // namespace expar

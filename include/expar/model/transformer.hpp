@@ -22,7 +22,14 @@ struct LayerState {
     Matrix normed, inverse_rms;  ///< of after_attention: what router and experts read
     std::optional<MoeState> moe;
     std::optional<ExpertsState> dense;
+
+    /// Only the input, and what the router found, is left.
+    void keep_input();
 };
+
+/// What a forward keeps of its layers. With their inputs alone, a backward first runs the forward of each again, from
+/// which it gets the same bits; what it needs is then alive of one layer at a time.
+enum class Keep { all, inputs };
 
 /// What the backward of a forward needs, and what the forward found. A value; the caller may drop or keep it.
 struct TransformerState {
@@ -31,6 +38,9 @@ struct TransformerState {
     Matrix logits;                  ///< [T, V], of the wide dtype
     Matrix log_sum_exp;             ///< [T, 1], of the wide dtype
     double loss_sum = 0;            ///< of this rank's tokens, in nats
+    Keep keep = Keep::all;
+    TokenScope scope;  ///< of the forward, which a backward may have to repeat
+    bool training = false;
     /// Statistics of this rank, one per layer with experts, ascending.
     [[nodiscard]] std::vector<RouterStatistics> statistics() const;
 };
@@ -55,7 +65,8 @@ public:
 
     /// Logits and loss of one micro-batch. `training` turns router noise and capacity on. Throws Error, before anything
     /// is sent, for a token outside the vocabulary.
-    [[nodiscard]] TransformerState forward(const MicroBatch& batch, const TokenScope& scope, bool training) const;
+    [[nodiscard]] TransformerState forward(const MicroBatch& batch, const TokenScope& scope, bool training,
+                                           Keep keep = Keep::all) const;
 
     using BlockReady = std::function<void(ParameterBlock&)>;
     /// Adds to the gradients of all blocks held here; `ready` is called for each block once nothing more will be added

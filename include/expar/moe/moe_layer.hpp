@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -46,6 +47,8 @@ struct MoeRuntime {
     const Placement* placement = nullptr;
     int member = 0;               ///< this rank's place in its EP group
     PhaseClock* clock = nullptr;  ///< null: time is not measured
+    /// Called now and then during backward, so that what travels meanwhile goes on; empty: nothing does.
+    std::function<void()> meanwhile{};
 };
 
 /// What the backward of a forward needs. The lent rows go back to the dispatcher with it.
@@ -79,8 +82,9 @@ public:
     [[nodiscard]] Forward forward(ConstRows x, const TokenScope& scope, bool training) const;
 
     /// d_y [T, H] → d_x [T, H]; adds to the gradients of its blocks. Consumes the state. `gradient` is what the losses
-    /// on the router ask.
-    [[nodiscard]] Matrix backward(ConstRows x, MoeState& state, ConstRows d_y, const RouterGradient& gradient) const;
+    /// on the router ask; `experts_done` is called once the experts' blocks have their gradients.
+    [[nodiscard]] Matrix backward(ConstRows x, MoeState& state, ConstRows d_y, const RouterGradient& gradient,
+                                  const std::function<void()>& experts_done = {}) const;
 
     [[nodiscard]] const MoeOptions& options() const { return options_; }
     [[nodiscard]] int layer() const { return layer_; }

@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "expar/comm/communicator.hpp"
@@ -11,6 +12,12 @@
 #include "expar/moe/placement.hpp"
 
 namespace expar {
+
+/// Seconds of the calling thread inside a GradientReducer.
+struct ReductionSeconds {
+    double during_backward = 0;  ///< in ready() and progress()
+    double after = 0;            ///< in finish(), waits for other ranks included
+};
 
 /// Sums the gradients of every block over the ranks that hold it, while backward still runs.
 ///
@@ -30,10 +37,15 @@ public:
     /// The block's gradient is complete on this rank: it may travel from now on. Does not block, and drives what is
     /// under way. In any order, but a bucket waits for those that were to travel before it.
     void ready(ParameterBlock& block);
+    /// Drives what is under way, without blocking: for moments at which no block is ready.
+    void progress();
+    /// Whether gradients travel as soon as they may, or all of them in finish(). The sums have the same bits.
+    void overlap(bool on) { overlap_ = on; }
     /// Blocks until every block's gradient is the sum. Every block must have been ready since the last time.
     void finish();
 
-    [[nodiscard]] double seconds_waiting() const { return seconds_waiting_; }  ///< inside finish(), since construction
+    /// Since the last call.
+    [[nodiscard]] ReductionSeconds take_seconds() { return std::exchange(seconds_, {}); }
 
 private:
     struct Bucket;
@@ -42,7 +54,8 @@ private:
 
     std::vector<std::unique_ptr<Group>> groups_;  // the host sets of two ranks or more to which this rank belongs
     std::map<const ParameterBlock*, Bucket*> bucket_of_;
-    double seconds_waiting_ = 0;
+    bool overlap_ = true;
+    ReductionSeconds seconds_;
 };
 
 }  // namespace expar

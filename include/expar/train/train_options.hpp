@@ -37,9 +37,11 @@ struct TrainOptions {
     std::string placement = "linear";  ///< linear | shuffled
     std::string dtype = "float32";     ///< of rows, see row_dtype; parameters, gradients and moments are float32
     int threads = 1;
-    std::string isa{};         ///< name of an InstructionSet; empty: the fastest
-    double timeout = 600;      ///< seconds that a rank waits for the others
-    int checkpoint_every = 0;  ///< steps; 0: at the end alone
+    std::string isa{};              ///< name of an InstructionSet; empty: the fastest
+    bool overlap_gradients = true;  ///< they travel during backward, not after it; the same bits
+    bool recompute = false;         ///< a layer keeps its input alone, and its forward runs again before its backward
+    double timeout = 600;           ///< seconds that a rank waits for the others
+    int checkpoint_every = 0;       ///< steps; 0: at the end alone
 
     /// Throws UserError, naming field, value and what was expected.
     void validate(int ranks) const;

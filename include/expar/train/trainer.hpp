@@ -77,6 +77,10 @@ public:
     [[nodiscard]] const Layout& layout() const;
     [[nodiscard]] const DispatchCounters& dispatch_counters() const;
     [[nodiscard]] const Traffic& dispatch_traffic() const;
+    /// As TrainOptions::overlap_gradients, from the next step on; on all ranks alike.
+    void overlap_gradients(bool on);
+    /// Of this rank, since the last call.
+    [[nodiscard]] ReductionSeconds take_reduction_seconds();
     /// Of this rank. Steps take its seconds; whoever works between them may open phases of it.
     [[nodiscard]] PhaseClock& clock();
 

@@ -1,0 +1,26 @@
+#include "threads.hpp"
+
+#include <sched.h>
+
+namespace expar {
+
+Threads::Threads(int count, std::span<const int> cpus) : scratch_(std::size_t(count)) {
+    if (cpus.empty()) return;
+#pragma omp parallel num_threads(count)
+    {
+        cpu_set_t place;
+        CPU_ZERO(&place);
+        CPU_SET(std::size_t(cpus[std::size_t(omp_get_thread_num())]), &place);
+        static_cast<void>(sched_setaffinity(0, sizeof place, &place));  // refused: the system chooses
+    }
+}
+
+void Threads::pause_when_due() const {
+    constexpr std::chrono::microseconds interval(200);
+    const auto now = std::chrono::steady_clock::now();
+    if (now - paused_ < interval) return;
+    on_pause_();
+    paused_ = std::chrono::steady_clock::now();
+}
+
+}  // namespace expar
