@@ -200,7 +200,8 @@ TEST_P(CpuProductFormsTest, AssignedGradientsStartFromNothing) {
         std::vector<Matrix> dw, zeros;
         for (std::size_t g = 0; g < 3; ++g) {
             dw.emplace_back(*cpu, DType::float32, 600, 70);
-            for_each_element(dw[g], [](auto& value, int, int) { value = std::numeric_limits<float>::quiet_NaN(); });
+            for (int n = 0; n < 600; ++n)
+                std::ranges::fill(dw[g].view().row<float>(n), std::numeric_limits<float>::quiet_NaN());
             zeros.push_back(zero_matrix(*cpu, DType::float32, 600, 70));
         }
         const std::vector<Rows> assigned(dw.begin(), dw.end()), added(zeros.begin(), zeros.end());
@@ -218,7 +219,7 @@ TEST_P(CpuProductFormsTest, ReadsAWeightAnewOnceItHasChanged) {
     Matrix y(*cpu, DType::float32, 9, 40), dx(*cpu, DType::float32, 9, 50);
     cpu->product().forward(x, *weight, y, cpu->stream());
     cpu->product().input_gradient(dy, *weight, dx, cpu->stream());
-    for_each_element(values, [](auto& value, int, int) { value = 0; });
+    values.zero(cpu->stream());
     weight->changed();
     cpu->product().forward(x, *weight, y, cpu->stream());
     cpu->product().input_gradient(dy, *weight, dx, cpu->stream());
