@@ -27,7 +27,7 @@ struct SmallModel {
           dispatcher(make_packed_dispatcher("native", world, device)),
           runtime{&device, dispatcher.get(), &world, &placement, world.rank()},
           parameters(device, DType::float64, options, placement, world.rank()),
-          transformer(options, CombineOrder::exact, runtime, parameters, DType::float32),
+          transformer(options, CombineOrder::exact, runtime, parameters, DType::float64),
           reducer(device, parameters.blocks(), placement, layout, world) {
         parameters.initialize(11);
     }
