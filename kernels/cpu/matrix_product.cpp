@@ -120,18 +120,19 @@ private:
 
     // Rows of a task that pass by all panels while they stay near.
     [[nodiscard]] int rows_at_once(int depth) const {
-        constexpr int most = 504;
+        constexpr int most = 1022;
         return int(std::clamp<std::size_t>(near_bytes_ / 2 / sizeof(float) / std::size_t(std::max(depth, 1)), 1, most));
     }
 
     template <class Result>
     void multiply(const RowGroups& in, Form form, int columns, const Result& result) const {
         if (in.weights.empty()) return;
-        PackedWeight::pack(in, form, kernels_, threads_);
         const SourceRows rows(in.rows);
         const bool copied = rows.narrow() || (crowds(rows.stride()) && columns >= 4 * width_);
         const TaskGrid tasks(in.offsets, (columns + width_ - 1) / width_,
                              {rows_at_once(rows.cols()), kernels_.product.tile_rows, threads_.count()});
+        const bool packs_itself = tasks.panels_apart() && pack_in_tasks(in, form);
+        if (!packs_itself) PackedWeight::pack(in, form, kernels_, threads_);
         threads_.for_each_task(tasks.count(), [&](long i, Scratch& scratch) {
             const GridTask task = tasks.at(i);
             const int first = in.offsets[task.group] + task.first_row;
@@ -143,7 +144,10 @@ private:
                                          : LeftRows{rows.floats(first, 0), rows.stride()};
             const auto& weight = static_cast<const PackedWeight&>(*in.weights[task.group]);
             const Right right{weight, form, rows.cols(), columns, task.first_panel + task.panels};
-            for (int p = task.first_panel; p < right.end; p += panels)
+            for (int p = task.first_panel; p < right.end; p += panels) {
+                for (int own = p; packs_itself && own < std::min(right.end, p + panels); ++own)
+                    for (int part = 0; part < result.parts; ++part)
+                        weight.pack_panel(form, own + part * (columns / width_), kernels_, scratch);
                 for (int row = 0; row < task.rows; row += strip_rows) {
                     const int strip_end = std::min(right.end, p + panels) * width_;
                     const Strip strip{.row = first + row,
@@ -154,7 +158,24 @@ private:
                                       .memory_stride = long(panels) * width_};
                     multiply_strip({left.data + row * left.stride, left.stride}, right, strip, result);
                 }
+            }
         });
+        for (std::size_t g = 0; packs_itself && g < in.weights.size(); ++g)
+            if (in.offsets[g + 1] > in.offsets[g]) static_cast<PackedWeight&>(*in.weights[g]).end(form);
+    }
+
+    // Whether all weights with rows are stale, of one group each, and need no scratch: they are then packed where their
+    // panels are used, which finds them near.
+    [[nodiscard]] bool pack_in_tasks(const RowGroups& in, Form form) const {
+        const auto has_rows = [&](std::size_t g) { return in.offsets[g + 1] > in.offsets[g]; };
+        for (std::size_t g = 0; g < in.weights.size(); ++g) {
+            if (!has_rows(g)) continue;
+            if (in.weights[g]->dtype() != DType::float32) return false;
+            for (std::size_t other = 0; other < g; ++other)
+                if (in.weights[other] == in.weights[g] && has_rows(other)) return false;
+            if (!static_cast<PackedWeight&>(*in.weights[g]).begin(form, kernels_.product)) return false;
+        }
+        return true;
     }
 
     // A task's right factor.

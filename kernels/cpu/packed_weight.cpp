@@ -24,10 +24,8 @@ void PackedWeight::pack(const RowGroups& groups, Form form, const VectorKernels&
     for (std::size_t g = 0; g < groups.weights.size(); ++g)
         if (stale(g)) {
             PackedWeight& weight = weight_of(groups, g);
-            const int width = kernels.product.panel_columns;
-            panels = (weight.columns(form) + width - 1) / width;
-            weight.panels_[at] =
-                weight.memory_[at].floats(std::size_t(panels) * weight.panel_floats(form, kernels.product));
+            panels = weight.panel_count(form, kernels.product);
+            static_cast<void>(weight.begin(form, kernels.product));
         }
     if (panels == 0) return;
     threads.for_each_task(long(groups.weights.size()) * panels, [&](long task, Scratch& scratch) {
@@ -36,6 +34,13 @@ void PackedWeight::pack(const RowGroups& groups, Form form, const VectorKernels&
     });
     for (std::size_t g = 0; g < groups.weights.size(); ++g)
         if (stale(g)) weight_of(groups, g).fresh_[at] = true;
+}
+
+bool PackedWeight::begin(Form form, const ProductKernels& kernels) {
+    const std::size_t at = index(form);
+    if (fresh_[at]) return false;
+    panels_[at] = memory_[at].floats(std::size_t(panel_count(form, kernels)) * panel_floats(form, kernels));
+    return true;
 }
 
 void PackedWeight::pack_panel(Form form, int p, const VectorKernels& kernels, Scratch& scratch) const {

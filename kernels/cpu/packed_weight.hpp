@@ -30,15 +30,22 @@ public:
     /// Packs those of `groups`' weights that have rows and have changed since.
     static void pack(const RowGroups& groups, Form form, const VectorKernels& kernels, const Threads& threads);
 
+    /// For a caller who packs panels where they are used: whether the form is stale, which then has memory for them
+    /// all.
+    [[nodiscard]] bool begin(Form form, const ProductKernels& kernels);
+    void pack_panel(Form form, int p, const VectorKernels& kernels, Scratch& scratch) const;
+    void end(Form form) { fresh_[index(form)] = true; }
+
 private:
     [[nodiscard]] static constexpr std::size_t index(Form form) { return std::size_t(form); }
     [[nodiscard]] int depth(Form form) const { return form == Form::plain ? values().rows() : values().cols(); }
     [[nodiscard]] int columns(Form form) const { return form == Form::plain ? values().cols() : values().rows(); }
+    [[nodiscard]] int panel_count(Form form, const ProductKernels& kernels) const {
+        return (columns(form) + kernels.panel_columns - 1) / kernels.panel_columns;
+    }
     [[nodiscard]] std::ptrdiff_t panel_floats(Form form, const ProductKernels& kernels) const {
         return std::ptrdiff_t(depth(form)) * kernels.panel_columns;
     }
-    void pack_panel(Form form, int p, const VectorKernels& kernels, Scratch& scratch) const;
-
     std::array<Scratch, 2> memory_;
     std::array<float*, 2> panels_{};
     std::array<bool, 2> fresh_{};

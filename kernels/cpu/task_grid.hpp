@@ -34,6 +34,12 @@ public:
     }
 
     [[nodiscard]] long count() const { return row_blocks() * parts_; }
+    /// Whether no two tasks have the same panels of a group.
+    [[nodiscard]] bool panels_apart() const {
+        for (std::size_t g = 0; g + 1 < offsets_.size(); ++g)
+            if (blocks_of(g) > 1) return false;
+        return true;
+    }
 
     /// Task i of count(): the parts of a block of rows follow each other, blocks of a group too.
     [[nodiscard]] GridTask at(long i) const {
