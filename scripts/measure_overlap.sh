@@ -68,10 +68,10 @@ make_link() {
     done
 }
 
-# The agent starts Open MPI's daemon inside a namespace, where it would log in to a machine. A host name and a folder of
-# its own make it a node of its own.
-write_agent() {
-    cat >"$folder/agent" <<AGENT
+# `start` has Open MPI's daemon run inside a namespace, where it would log in to a machine. A host name and a folder of its
+# own make it a node of its own.
+write_start() {
+    cat >"$folder/start" <<START
 #!/usr/bin/env bash
 case \$1 in
     ${address[0]}) name=${node[0]} ;;
@@ -79,8 +79,8 @@ case \$1 in
 esac
 shift
 exec ip netns exec "\$name" unshare --uts --ipc bash -c "hostname \$name; export TMPDIR=$folder/\$name; \$*"
-AGENT
-    chmod +x "$folder/agent"
+START
+    chmod +x "$folder/start"
 }
 
 # measure NAME MPIRUN_COMMAND... -- LAYOUT_FLAG...
@@ -96,9 +96,9 @@ measure() {
 }
 
 make_link
-write_agent
-network=("$folder/agent" "${address[0]}" mpirun -q -n 2 --host "${address[0]}:1,${address[1]}:1" --bind-to none
-    --mca plm_rsh_agent "$folder/agent" --mca plm_rsh_no_tree_spawn 1 --mca btl "self,tcp"
+write_start
+network=("$folder/start" "${address[0]}" mpirun -q -n 2 --host "${address[0]}:1,${address[1]}:1" --bind-to none
+    --mca plm_rsh_agent "$folder/start" --mca plm_rsh_no_tree_spawn 1 --mca btl "self,tcp"
     --mca btl_tcp_if_include 10.213.77.0/24 --mca oob_tcp_if_include 10.213.77.0/24)
 for ep in 1 2; do
     measure "ep$ep-shared-memory" mpirun -q -n 2 -- --ep "$ep"

@@ -30,6 +30,12 @@ constexpr long apart(int columns) {
 // Rows of a strip that is finished while it is near: whole tiles of either instruction set.
 constexpr int most_strip_rows = 126;
 
+void check_same_dtype(ConstRows inner, ConstRows activated) {
+    if (inner.dtype() != activated.dtype())
+        throw Error(concat("cpu: activations of ", name_of(inner.dtype()), " as ", name_of(activated.dtype()),
+                           ", expected one dtype"));
+}
+
 class CpuProduct final : public MatrixProduct {
 public:
     explicit CpuProduct(CpuContext context)
@@ -62,6 +68,7 @@ public:
             forward(x, inner, Write::assign, stream);
             return activation_->forward(activation, inner, activated, stream);
         }
+        check_same_dtype(inner, activated);
         if (on_pairs(x)) return pairs_->forward_activated(x, activation, inner, activated, stream);
         multiply(x, Form::transposed, activated.cols(),
                  ActivatedResult{parts, TargetRows(inner), TargetRows(activated),
@@ -70,6 +77,7 @@ public:
 
     void input_gradient_activated(const RowGroups& dy, Activation activation, Rows inner, Rows activated,
                                   Stream& stream) const override {
+        check_same_dtype(inner, activated);
         if (on_pairs(dy)) return pairs_->input_gradient_activated(dy, activation, inner, activated, stream);
         multiply(dy, Form::plain, activated.cols(),
                  ActivatedGradient{inner_columns(activation), TargetRows(inner), TargetRows(activated),
@@ -78,7 +86,7 @@ public:
 
     void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw, Write write,
                          Stream& stream) const override {
-        if (on_pairs(dy.dtype()) || on_pairs(x.dtype()))
+        if (on_pairs(dy.dtype()) && on_pairs(x.dtype()))
             return pairs_->weight_gradient(dy, x, offsets, dw, write, stream);
         const SourceRows left(dy), right(x);
         const Area area = cut_gradient(long(dw.size()), dy.cols(), x.cols());

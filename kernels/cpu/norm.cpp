@@ -8,7 +8,7 @@
 namespace expar {
 namespace {
 
-constexpr int block_rows = MatrixProduct::block_rows;
+constexpr int block_rows = NormOperations::block_rows;
 
 class CpuNorm final : public NormOperations {
 public:

@@ -130,7 +130,7 @@ private:
 
     // dw (+)= dyᵀ x. Rows of both are taken in parts, whose products continue the same sums.
     void add_outer_products(const Factors& in, FloatRows<float*> dw, Write write, Scratch& scratch) const {
-        constexpr int most_depth = 8 * block_rows;
+        constexpr int most_depth = 512;
         const int longest = whole_depth(std::min(most_depth, in.rows.end - in.rows.first));
         const long stride = longest + 32;  // apart from a power of two, which would crowd few lines of the cache
         const std::size_t left_size = std::size_t(dw.rows) * stride;

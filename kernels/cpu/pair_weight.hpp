@@ -45,6 +45,7 @@ public:
         for (std::size_t g = 0; g < groups.weights.size(); ++g) {
             auto& weight = static_cast<PairWeight&>(*groups.weights[g]);
             if (weight.copy(form).fresh || groups.offsets[g + 1] == groups.offsets[g]) continue;
+            if (std::ranges::find(stale, &weight) != stale.end()) continue;  // it serves several groups
             weight.copy(form).reserve(std::size_t(whole_depth(weight.depth(form))) *
                                       whole_panels(weight.columns(form)));
             stale.push_back(&weight);

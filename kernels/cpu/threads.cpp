@@ -2,10 +2,14 @@
 
 #include <sched.h>
 
+#include "expar/base/error.hpp"
+
 namespace expar {
 
 Threads::Threads(int count, std::span<const int> cpus) : scratch_(std::size_t(count)) {
     if (cpus.empty()) return;
+    if (cpus.size() != scratch_.size())
+        throw Error(concat("threads: ", cpus.size(), " CPUs for ", count, " threads, expected one for each"));
 #pragma omp parallel num_threads(count)
     {
         cpu_set_t place;

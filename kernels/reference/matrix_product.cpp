@@ -101,16 +101,13 @@ public:
     void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw, Write write,
                          Stream&) const override {
         for (std::size_t g = 0; g < dw.size(); ++g) {
-            if (write == Write::assign) write_to(dw[g], Write::assign, [](int, int) { return 0.0; });
-            for (int first = offsets[g]; first < offsets[g + 1]; first += block_rows) {
-                const int rows = std::min(block_rows, offsets[g + 1] - first);
-                const Values left = values_of(dy.slice(first, rows)), right = values_of(x.slice(first, rows));
-                write_to(dw[g], Write::add, [&](int n, int k) {
-                    double sum = 0;
-                    for (int t = 0; t < rows; ++t) sum += left.at(t, n) * right.at(t, k);
-                    return sum;
-                });
-            }
+            const int first = offsets[g], rows = offsets[g + 1] - first;
+            const Values left = values_of(dy.slice(first, rows)), right = values_of(x.slice(first, rows));
+            write_to(dw[g], write, [&](int n, int k) {
+                double sum = 0;
+                for (int t = 0; t < rows; ++t) sum += left.at(t, n) * right.at(t, k);
+                return sum;
+            });
         }
     }
 

@@ -55,8 +55,8 @@ public:
     void backward(const Saved& saved, ConstRows dy, Rows dx, Write write, Rows d_weight, Stream&) const override {
         const auto& [x, weight, inverse_rms] = saved;
         with_element(x.dtype(), [&]<class Element>(Element) {
-            for (int first = 0; first < x.rows(); first += MatrixProduct::block_rows) {
-                const int rows = std::min(MatrixProduct::block_rows, x.rows() - first);
+            for (int first = 0; first < x.rows(); first += block_rows) {
+                const int rows = std::min(block_rows, x.rows() - first);
                 add_weight_gradient<Element>(x.slice(first, rows), inverse_rms.slice(first, rows),
                                              dy.slice(first, rows), d_weight);
             }

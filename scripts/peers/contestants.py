@@ -155,7 +155,7 @@ def run_peer(case, settings, flags):
 
 
 def end(processes):
-    """Those that still run, with what they started (torch.compile's helpers)."""
+    """Those that still run, with what they started (torch.compile's workers)."""
     for process in processes:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -31,6 +31,7 @@ std::vector<Operands> cold_copies(const KernelCase& kernel, Device& device) {
     for (const Matrix& matrix : copies.front().matrices) bytes += matrix.view().bytes();
     const std::size_t count = std::min(most, (cold_bytes() + bytes - 1) / bytes);
     while (copies.size() < count) copies.push_back(copy_of(kernel, copies.front(), device));
+    for (Operands& copy : copies) kernel.run(device, copy);  // packs weights, and touches every page
     return copies;
 }
 

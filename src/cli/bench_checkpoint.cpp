@@ -119,10 +119,9 @@ Measured measure(Trainer& trainer, const RunConfig& config, const fs::path& fold
             if (i >= 0) measured.dd.push_back(dd);
         });
     }
-    const auto device = make_compute_device({config.train.threads, config.train.isa}, world);
     TrainOptions others = config.train;
     ++others.seed;
-    Trainer again(config.model, others, *device, world);
+    Trainer again(config.model, others, trainer.transformer().device(), world);
     const CheckpointReader reader(path, world);
     const auto loaded = blocks_of(again);
     reader.load(loaded);

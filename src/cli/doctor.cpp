@@ -91,7 +91,7 @@ void print_machine() {
     print("CPU", cpu.model);
     print("instruction sets", usable_sets());
     print("bfloat16 hardware",
-          yes(cpu.avx512_bf16 || cpu.amx_bf16, "training is in float32 here in any case, so nothing is lost today"));
+          yes(cpu.avx512_bf16 || cpu.amx_bf16, "--dtype bf16 saves memory and wire alone: products are float32"));
     const int nodes = numa_nodes();
     print("NUMA nodes", nodes > 0 ? std::to_string(nodes) : "unknown: the system does not say");
     print("cores", std::to_string(sysconf(_SC_NPROCESSORS_ONLN)));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "expar/model/parameters.hpp"
+#include "expar/train/gradient_reducer.hpp"
 #include "step_memory.hpp"
 
 namespace expar::cli {
@@ -17,8 +18,6 @@ std::int64_t whole(double bytes) {
     return std::int64_t(std::min(bytes, 0x1p60));
 }
 
-// What GradientReducer keeps under way of one set of hosts.
-constexpr double most_bytes_under_way = 16 << 20;
 // What libraries and the system take in a run once they are used: MPI's buffers, HDF5, the first checkpoint.
 constexpr std::int64_t program_growth_bytes = 6 << 20;
 
@@ -49,7 +48,7 @@ MemoryNeed predict_memory(const ModelOptions& model, const TrainOptions& train, 
                           .row_bytes = train.dtype == "bf16" ? 2.0 : 4.0};
     return {.parameters_bytes = whole(copies * elements * 4 + packed * (pairs ? 2 : 4)),
             .activations_bytes = whole(peak_bytes_of_step(shape)),
-            .exchange_bytes = whole(std::min(summed * 4, sets * most_bytes_under_way)),
+            .exchange_bytes = whole(std::min(summed * 4, sets * double(GradientReducer::most_bytes_under_way))),
             .program_bytes = program_growth_bytes};
 }
 

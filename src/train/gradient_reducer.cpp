@@ -27,8 +27,6 @@ private:
 // Large enough that a message costs more than its start, small enough that the first leaves early.
 constexpr std::size_t full_bytes = std::size_t(1) << 20;
 constexpr std::size_t limit_bytes = std::size_t(4) << 20;
-// What other ranks' parts may take at a time, unless one bucket alone takes more.
-constexpr std::size_t most_bytes_under_way = std::size_t(16) << 20;
 
 // Runs of blocks: a run ends once it is full, or where the next block would break the limit.
 std::vector<std::vector<ParameterBlock*>> cut_into_runs(std::span<ParameterBlock* const> blocks) {
@@ -134,7 +132,7 @@ void GradientReducer::progress() {
 void GradientReducer::finish() {
     check_all_ready();
     const Stopwatch watch(seconds_.after);
-    for (const auto& group : groups_) group->progress();  // without overlap, all starts here
+    for (const auto& group : groups_) group->progress();  // without overlap, what fits under way starts here
     // All sums leave before the first is waited for: hosts of several groups may wait for these in any order.
     for (const auto& group : groups_) group->finish_parts();
     for (const auto& group : groups_) group->finish_sums();

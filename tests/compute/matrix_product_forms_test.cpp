@@ -90,8 +90,7 @@ TEST_P(CpuProductFormsTest, MixesRowsWeightsAndResultsOfEitherType) {
                 cpu->product().weight_gradient(d_out, x, dw, stream, write);
                 reference->product().weight_gradient(widened(*reference, d_out), widened(*reference, x), expected_dw,
                                                      stream, write);
-                // Where pairs are multiplied, the other factor is rounded too.
-                expect_near(*cpu, dw, expected_dw, types.rows == types.result ? 2e-6 : 4e-3);
+                expect_near(*cpu, dw, expected_dw);
             }
 }
 

@@ -29,8 +29,8 @@ enum class InstructionSet { avx2, avx512, avx512_bf16, amx };
 /// Those that this processor has, the fastest first.
 [[nodiscard]] std::vector<InstructionSet> instruction_sets();
 
-/// The kernels of kernels/cpu, float32 alone, on `threads` threads, for the fastest instruction set of this processor.
-/// Throws UserError on a processor without AVX2.
+/// The kernels of kernels/cpu, float32 and bfloat16, on `threads` threads, for the fastest instruction set of this
+/// processor. Throws UserError on a processor without AVX2.
 [[nodiscard]] std::unique_ptr<Device> make_cpu_device(int threads);
 /// For a given one; rows may differ in their last bits from those of another.
 /// `cpus` has one for each thread, the calling one first, to stay on; none: the system chooses.

@@ -43,11 +43,10 @@ struct RowGroups {
 /// Products of ragged groups of rows with one weight each, in the three forms that a linear map y = x wᵀ needs.
 ///
 /// Rows are independent: a row's bits depend on that row and the weight alone, not on the rows beside it. Sums over
-/// rows (weight_gradient) add consecutive blocks of block_rows rows, counted from the group's first, in order. A sum is
-/// kept in wide(its rows' dtype) and rounded once when it is written; what is written may be of either dtype.
+/// rows (weight_gradient) add the rows of a group in their order. A sum is kept in wide(its rows' dtype) and rounded
+/// once when it is written; what is written may be of either dtype.
 class MatrixProduct {
 public:
-    static constexpr int block_rows = 64;
     virtual ~MatrixProduct() = default;
 
     [[nodiscard]] virtual std::unique_ptr<Weight> weight(ConstRows values, DType dtype) const = 0;
@@ -60,7 +59,8 @@ public:
     virtual void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw,
                                  Write write, Stream& stream) const = 0;
 
-    /// inner[t] = w[g] x[t] and activated[t] = f(inner[t] as it is stored).   inner [T, N], activated [T, I]
+    /// inner[t] = w[g] x[t] and activated[t] = f(inner[t] as it is stored).   inner [T, N], activated [T, I], of one
+    /// dtype
     virtual void forward_activated(const RowGroups& x, Activation activation, Rows inner, Rows activated,
                                    Stream& stream) const = 0;
     /// The way back through a weight w [N, I] and the activation before it: of d_activated[t] = w[g]ᵀ dy[t], which is

@@ -10,6 +10,7 @@ namespace expar {
 /// can be normalised head by head with one weight.
 class NormOperations {
 public:
+    static constexpr int block_rows = 64;
     virtual ~NormOperations() = default;
 
     /// x, y [n, g C]; weight [1, C], inverse_rms [n, g], of the wide dtype
@@ -20,7 +21,7 @@ public:
     struct Saved {
         ConstRows x, weight, inverse_rms;
     };
-    /// dx (+)= …, d_weight += … in the wide dtype, rows of one block of MatrixProduct::block_rows after the other
+    /// dx (+)= …, d_weight += … in the wide dtype, one block of block_rows rows after the other
     virtual void backward(const Saved& saved, ConstRows dy, Rows dx, Write write, Rows d_weight,
                           Stream& stream) const = 0;
 };

@@ -41,7 +41,7 @@ public:
     virtual void weighted_sum_backward(Stacked d_sums, std::span<const int> index, const Terms& terms, Rows d_terms,
                                        Rows d_weights, Stream& stream) const = 0;
 
-    /// out[index[i]] += in[i], for i ascending. `out` may be of another dtype.
+    /// out[index[i]] += in[i], for i ascending. `out` may also be float32.
     virtual void scatter_add(ConstRows in, std::span<const int> index, Rows out, Stream& stream) const = 0;
 
     /// out += in, element by element

@@ -28,6 +28,9 @@ struct ReductionSeconds {
 /// alone holds are left as they are.
 class GradientReducer {
 public:
+    /// What other ranks' parts may take at a time, of one set of hosts, unless one bucket alone takes more.
+    static constexpr std::size_t most_bytes_under_way = std::size_t(16) << 20;
+
     /// `blocks` are all blocks of this rank, in the order of describe_blocks(), and must outlive it. Collective over
     /// `world`, as is destruction.
     GradientReducer(Device& device, std::span<const std::unique_ptr<ParameterBlock>> blocks, const Placement& placement,
