@@ -12,6 +12,7 @@
 #   slurm      a run that Slurm stops and starts again is the run left alone (scripts/check_slurm.sh); only when named
 #   faults     no crash loses a run (scripts/faults_checkpoint.sh --kills 200), a quarter of an hour; only when named
 #   speed      every row of scripts/benchmark_training.sh can be measured (--quick), some minutes; only when named
+#   memory     what a run says it will need is what it uses (scripts/check_memory.sh), some minutes; only when named
 #   fuzz       damaged files crash no reader (scripts/fuzz.sh --runs 1000000), builds in DIR-fuzz; hours, only when named
 #
 # Without CHECK: format, verify, golden and training. DIR must hold a build (scripts/test.sh makes one in build, the
@@ -43,7 +44,7 @@ while (($#)); do
         --help | -h) show_help; exit 0 ;;
         --build-dir) build=$(absolute "$(value_of "$@")"); shift 2 ;;
         --out) out=$(absolute "$(value_of "$@")"); shift 2 ;;
-        format | tidy | verify | golden | training | slurm | faults | speed | fuzz) checks+=("$1"); shift ;;
+        format | tidy | verify | golden | training | slurm | faults | speed | memory | fuzz) checks+=("$1"); shift ;;
         *) fail "unknown argument '$1'; see --help" ;;
     esac
 done
@@ -89,6 +90,8 @@ check_faults() { "$root/scripts/faults_checkpoint.sh" --kills 200 --build-dir "$
 
 check_speed() { "$root/scripts/benchmark_training.sh" --quick --build-dir "$build" --json "$out/speed.json"; }
 
+check_memory() { "$root/scripts/check_memory.sh" --build-dir "$build"; }
+
 check_fuzz() { "$root/scripts/fuzz.sh" --runs 1000000 --build-dir "$build-fuzz"; }
 
 # mpi_run RANKS ARGUMENT...: expar on so many ranks, with an environment that fits them.
@@ -99,7 +102,7 @@ mpi_run() (
 
 for check in "${checks[@]}"; do
     case $check in
-        verify | golden | training | slurm | faults | speed)
+        verify | golden | training | slurm | faults | speed | memory)
             [[ -x $build/expar ]] || fail "$build/expar: not built; scripts/test.sh builds it" ;;
     esac
 done
