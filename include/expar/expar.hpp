@@ -58,6 +58,7 @@
 #include "expar/moe/routing.hpp"              // who chose which experts
 #include "expar/observe/clock_offset.hpp"     // how far clocks are apart
 #include "expar/observe/phase_clock.hpp"      // where the time goes
+#include "expar/observe/stopwatch.hpp"        // how long a scope took
 #include "expar/observe/timeline.hpp"         // what happened when, for Chrome
 #include "expar/store/checkpoint.hpp"         // a model on disk
 #include "expar/store/checkpoint_folder.hpp"  // those of a run

@@ -12,7 +12,7 @@
 namespace expar {
 namespace {
 
-using Form = PackedWeight::Form;
+using Form = RightFactor::Form;
 
 std::size_t near_cache_bytes() {
     const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
@@ -227,7 +227,6 @@ private:
                                        .depth = part,
                                        .a = left.data + first,
                                        .a_stride = left.stride,
-                                       .a_transposed = false,
                                        .b = panel.data + std::ptrdiff_t(first) * width_,
                                        .c = to.data,
                                        .c_stride = to.stride,
@@ -284,7 +283,6 @@ private:
                                   .depth = depth,
                                   .a = left,
                                   .a_stride = 0,
-                                  .a_transposed = true,
                                   .a_tiled = true,
                                   .b = right + column / width_ * panel_apart(depth),
                                   .c = dw.data + column,

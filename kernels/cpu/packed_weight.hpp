@@ -3,23 +3,18 @@
 #include <array>
 #include <span>
 
-#include "expar/compute/matrix_product.hpp"
 #include "floats.hpp"
+#include "right_factor.hpp"
 #include "threads.hpp"
 #include "vector_kernels.hpp"
 
 namespace expar {
 
-/// A weight w [N, K] in panels of float32, as the right factor of either product that reads it. Of bfloat16 it is
+/// In panels of float32. Of bfloat16 it is
 /// rounded, but not narrower.
-class PackedWeight final : public Weight {
+class PackedWeight final : public RightFactor {
 public:
-    enum class Form {
-        transposed,  ///< wᵀ [K, N], of y = x wᵀ
-        plain,       ///< w [N, K], of dx = dy w
-    };
-
-    using Weight::Weight;
+    using RightFactor::RightFactor;
     void changed() override { fresh_ = {}; }
 
     /// Panel p of the form, [depth, panel_columns], followed by the next. After pack().
@@ -38,8 +33,6 @@ public:
 
 private:
     [[nodiscard]] static constexpr std::size_t index(Form form) { return std::size_t(form); }
-    [[nodiscard]] int depth(Form form) const { return form == Form::plain ? values().rows() : values().cols(); }
-    [[nodiscard]] int columns(Form form) const { return form == Form::plain ? values().cols() : values().rows(); }
     [[nodiscard]] int panel_count(Form form, const ProductKernels& kernels) const {
         return (columns(form) + kernels.panel_columns - 1) / kernels.panel_columns;
     }

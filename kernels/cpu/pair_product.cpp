@@ -8,7 +8,7 @@
 namespace expar {
 namespace {
 
-using Form = PairWeight::Form;
+using Form = RightFactor::Form;
 
 constexpr int panel = pair_panel_columns;
 constexpr int strip_columns = strip_panels * panel;

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "expar/compute/matrix_product.hpp"
 #include "floats.hpp"
 #include "pair_kernels.hpp"
+#include "right_factor.hpp"
 #include "threads.hpp"
 
 namespace expar {
@@ -22,19 +22,12 @@ namespace expar {
     return reinterpret_cast<bfloat16*>(memory);
 }
 
-/// A weight [N, K] packed as the right factor of both products that read it, rounded to bfloat16.
-class PairWeight final : public Weight {
+/// In panels of pairs, rounded to bfloat16.
+class PairWeight final : public RightFactor {
 public:
-    enum class Form {
-        transposed,  ///< wᵀ [K, N], of y = x wᵀ
-        plain,       ///< w [N, K], of dx = dy w
-    };
-
-    using Weight::Weight;
+    using RightFactor::RightFactor;
     void changed() override { plain_.fresh = transposed_.fresh = false; }
 
-    [[nodiscard]] int depth(Form form) const { return form == Form::plain ? values().rows() : values().cols(); }
-    [[nodiscard]] int columns(Form form) const { return form == Form::plain ? values().cols() : values().rows(); }
     /// Panels of depth(form), made by pack().
     [[nodiscard]] const bfloat16* panels(Form form) const { return copy(form).panels; }
 

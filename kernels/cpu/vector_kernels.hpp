@@ -147,10 +147,9 @@ struct UpdateKernels {
 /// depend on its row of a and its column of b alone, and a depth may be taken in parts.
 struct PanelProduct {
     int rows, columns, depth;  ///< columns <= panel_columns
-    const float* a;            ///< [rows, depth], or [depth, rows] when transposed
+    const float* a;            ///< [rows, depth]
     long a_stride;
-    bool a_transposed;
-    bool a_tiled = false;  ///< as pack_left leaves it; then a_stride and a_transposed do not count
+    bool a_tiled = false;  ///< a is aᵀ [depth, rows] as pack_left leaves it; then a_stride does not count
     const float* b;        ///< [depth, panel_columns], packed
     float* c;              ///< [rows, columns]
     long c_stride;

@@ -1,8 +1,8 @@
-#include <chrono>
 #include <numeric>
 
 #include "expar/compute/rows.hpp"
 #include "expar/moe/dispatcher.hpp"
+#include "expar/observe/stopwatch.hpp"
 
 namespace expar {
 namespace {
@@ -14,19 +14,6 @@ int total(const std::vector<int>& counts) {
 RowCounts reversed(const RowCounts& counts) {
     return {counts.recv, counts.send};
 }
-
-// Adds the time of its life to a counter.
-class Stopwatch {
-public:
-    explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-    ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-    Stopwatch(const Stopwatch&) = delete;
-    Stopwatch& operator=(const Stopwatch&) = delete;
-
-private:
-    double& seconds_;
-    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 // Rows on the wire. Both buffers are shared with the transfer: one that timed out keeps them from the device's pool.
 struct Shipment {

@@ -1,28 +1,15 @@
 #include "expar/train/gradient_reducer.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <ranges>
 #include <utility>
 
+#include "expar/observe/stopwatch.hpp"
 #include "expar/train/host_sets.hpp"
 #include "gradient_bucket.hpp"
 
 namespace expar {
 namespace {
-
-/// Adds the time that it lives to `seconds`.
-class Stopwatch {
-public:
-    explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-    ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
-    Stopwatch(const Stopwatch&) = delete;
-    Stopwatch& operator=(const Stopwatch&) = delete;
-
-private:
-    double& seconds_;
-    std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
 
 // Large enough that a message costs more than its start, small enough that the first leaves early.
 constexpr std::size_t full_bytes = std::size_t(1) << 20;

@@ -178,9 +178,6 @@ void multiply_panel(const PanelProduct& p) {
         if (p.a_tiled)
             choose_tile<Vector, Vector::tile_rows, TransposedFactors>(
                 end - first, p, {p.a + tile * left_tile_floats<Vector>(p.depth), Vector::width}, c, ahead);
-        else if (p.a_transposed)
-            choose_tile<Vector, Vector::tile_rows, TransposedFactors>(end - first, p, {p.a + first, p.a_stride}, c,
-                                                                      ahead);
         else
             choose_tile<Vector, Vector::tile_rows, PlainFactors>(end - first, p, {p.a + first * p.a_stride, p.a_stride},
                                                                  c, ahead);
