@@ -2,6 +2,8 @@
 
 #include <xmmintrin.h>
 
+#include <algorithm>
+
 #include "../vector_kernels.hpp"
 #include "lanes.hpp"
 
@@ -94,10 +96,25 @@ template <class Vector, int rows, class Use>
     }
 }
 
-/// What a tile brings near while it is made, a few lines of the cache at every step of the depth.
+/// What a tile brings near while it is made, a few lines of the cache at every step of the depth: asked for all at
+/// once, they would wait for each other, and the tile for them.
 struct Ahead {
     const float* from;
     int lines;  ///< at a step
+
+    const float* c;  ///< rows that the next tile writes, one at a step
+    long c_stride;
+    int c_rows, c_columns;
+
+    [[gnu::always_inline]] void step() {
+        constexpr int line = 16;
+        for (int i = 0; i < lines; ++i, from += line) __builtin_prefetch(from, 0, 2);
+        if (c_rows <= 0) return;
+        __builtin_prefetch(c, 1);
+        __builtin_prefetch(c + c_columns - 1, 1);
+        c += c_stride;
+        --c_rows;
+    }
 };
 
 /// A tile's part of a.
@@ -109,7 +126,6 @@ struct TileFactors {
 /// `rows` rows of c, whose sums stay in registers over the whole depth.
 template <class Vector, int rows, template <int> class Factors>
 void multiply_tile(const PanelProduct& p, TileFactors a, float* c, Ahead ahead) {
-    constexpr int line = 16;
     Vector sums[rows][Vector::tile_vectors];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r)
@@ -126,7 +142,7 @@ void multiply_tile(const PanelProduct& p, TileFactors a, float* c, Ahead ahead) 
         for (int depth = 0; depth < depth_step; ++depth) add_outer_product<Vector, rows>(sums, factors, b, depth);
         factors.advance(depth_step);
         b += depth_step * panel_columns<Vector>;
-        for (int i = 0; i < ahead.lines; ++i, ahead.from += line) __builtin_prefetch(ahead.from, 0, 2);
+        ahead.step();
     }
     for (; left > 0; --left) {
         add_outer_product<Vector, rows>(sums, factors, b, 0);
@@ -170,11 +186,11 @@ void multiply_panel(const PanelProduct& p) {
         const int first = all.first(tile), end = all.first(tile + 1);
         float* c = p.c + first * p.c_stride;
         const Ahead ahead{p.b + long(p.depth) * panel_columns<Vector> + tile * share,
-                          tile * share < p.after_b ? lines : 0};
-        for (int r = end; r < p.rows && r < end + Vector::tile_rows; ++r) {  // the next tile of c
-            __builtin_prefetch(p.c + r * p.c_stride, 1);
-            __builtin_prefetch(p.c + r * p.c_stride + p.columns - 1, 1);
-        }
+                          tile * share < p.after_b ? lines : 0,
+                          p.c + end * p.c_stride,
+                          p.c_stride,
+                          std::min(p.rows - end, Vector::tile_rows),
+                          p.columns};
         if (p.a_tiled)
             choose_tile<Vector, Vector::tile_rows, TransposedFactors>(
                 end - first, p, {p.a + tile * left_tile_floats<Vector>(p.depth), Vector::width}, c, ahead);
