@@ -92,11 +92,8 @@ void Parameters::initialize(std::uint64_t seed) {
     for (const auto& block : blocks_) block->initialize(seed);
 }
 
-void Parameters::zero_gradients() {
-    for (const auto& block : blocks_) {
-        const Rows gradient = block->flat_gradient();
-        device_.fill_zero(gradient.data(), gradient.bytes(), device_.stream());
-    }
+void Parameters::clear_gradients() {
+    for (const auto& block : blocks_) block->clear_gradient();
 }
 
 }  // namespace expar

@@ -1,5 +1,6 @@
 #include "expar/moe/experts.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "expar/compute/matrix_product.hpp"
@@ -15,9 +16,12 @@ std::vector<Weight*> Experts::weights(int first, int count, DType dtype) const {
     return result;
 }
 
-std::vector<Rows> Experts::gradients(int first, int count) const {
-    std::vector<Rows> result;
-    for (ParameterBlock* block : blocks_) result.push_back(block->gradient(first, count));
+Experts::Gradients Experts::gradients(int first, int count) const {
+    const bool clear = std::all_of(blocks_.begin(), blocks_.end(),
+                                   [&](ParameterBlock* block) { return block->gradient_is_clear(first, count); });
+    Gradients result{{}, clear ? Write::assign : Write::add};
+    for (ParameterBlock* block : blocks_)
+        result.rows.push_back(clear ? block->overwrite_gradient(first, count) : block->gradient(first, count));
     return result;
 }
 
@@ -41,10 +45,11 @@ void Experts::backward(ConstRows x, std::span<const int> offsets, ExpertsState& 
     const auto down = weights(inner_tensors_, 1, x.dtype());
     Matrix activated(device_, x.dtype(), x.rows(), down.front()->values().cols());
     product.input_gradient_activated({d_y, offsets, down}, activation_, state.inner, activated, stream);
-    product.weight_gradient(d_y, activated, offsets, gradients(inner_tensors_, 1), Write::add, stream);
+    const Gradients d_down = gradients(inner_tensors_, 1), d_up = gradients(0, inner_tensors_);
+    product.weight_gradient(d_y, activated, offsets, d_down.rows, d_down.write, stream);
     const Matrix& d_inner = state.inner;
     product.input_gradient({d_inner, offsets, up}, d_x, Write::assign, stream);
-    product.weight_gradient(d_inner, x, offsets, gradients(0, inner_tensors_), Write::add, stream);
+    product.weight_gradient(d_inner, x, offsets, d_up.rows, d_up.write, stream);
 }
 
 std::vector<TensorSpec> feed_forward_tensors(const std::string& prefix, Activation activation, int hidden,

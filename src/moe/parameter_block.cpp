@@ -1,5 +1,6 @@
 #include "expar/moe/parameter_block.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -43,9 +44,8 @@ std::string BlockSpec::name() const {
 ParameterBlock::ParameterBlock(Device& device, DType dtype, BlockSpec spec)
     : spec_(std::move(spec)),
       value_(device, dtype, 1, columns_of(spec_)),
-      gradient_(device, dtype, 1, columns_of(spec_)) {
-    gradient_.zero(device.stream());
-}
+      gradient_(device, dtype, 1, columns_of(spec_)),
+      clear_(spec_.tensors.size(), true) {}
 
 std::size_t ParameterBlock::offset(int tensor) const {
     std::size_t sum = 0;
@@ -59,6 +59,29 @@ ConstRows ParameterBlock::value(int first, int tensors) const {
 
 Rows ParameterBlock::gradient(int first, int tensors) {
     return part(flat_gradient(), first, tensors);
+}
+
+Rows ParameterBlock::flat_gradient() {
+    Device& device = gradient_.device();
+    for (std::size_t i = 0; i < clear_.size(); ++i) {
+        if (!clear_[i]) continue;
+        const Rows zeros = overwrite_gradient(int(i), 1);
+        device.fill_zero(zeros.data(), zeros.bytes(), device.stream());
+    }
+    return gradient_;
+}
+
+void ParameterBlock::clear_gradient() {
+    clear_.assign(clear_.size(), true);
+}
+
+bool ParameterBlock::gradient_is_clear(int first, int tensors) const {
+    return std::all_of(clear_.begin() + first, clear_.begin() + first + tensors, [](bool clear) { return clear; });
+}
+
+Rows ParameterBlock::overwrite_gradient(int first, int tensors) {
+    std::fill_n(clear_.begin() + first, tensors, false);
+    return part(Rows(gradient_), first, tensors);
 }
 
 Weight& ParameterBlock::weight(int first, int tensors, DType dtype) {

@@ -138,7 +138,7 @@ void Trainer::Parts::reduce_meanwhile(ParameterBlock* ready) {
 
 // Forward and backward of every micro-batch; gradients travel during the last backward. One state is alive at a time.
 void Trainer::Parts::accumulate(std::span<const MicroBatch> shares, Objective& objective, StepObserver* observer) {
-    parameters.zero_gradients();
+    parameters.clear_gradients();
     rows_of_experts.clear();
     const int count = int(shares.size());
     for (int m = 0; m < count; ++m) {

@@ -83,6 +83,30 @@ TEST_P(MoeLayerGradient, EqualsFiniteDifferences) {
     }
 }
 
+TEST_P(MoeLayerGradient, AddsUpOverPassesSinceItWasCleared) {
+    const auto pass = [&] {
+        auto [y, state] = moe.layer->forward(x, {}, false);
+        const auto share = balance_gradient(state.statistics, GetParam().options.top_k, balance, tokens);
+        static_cast<void>(moe.layer->backward(x, state, d_y, {share, z / tokens}));
+    };
+    const auto gradient = [&](std::size_t block) {
+        const auto row = moe.blocks[block]->flat_gradient().row<double>(0);
+        return std::vector<double>(row.begin(), row.end());
+    };
+    for (int before : {0, 2}) {  // passes before the clearing
+        for (int i = 0; i < before; ++i) pass();
+        for (const auto& block : moe.blocks) block->clear_gradient();
+        pass();
+        std::vector<std::vector<double>> once;
+        for (std::size_t b = 0; b < moe.blocks.size(); ++b) once.push_back(gradient(b));
+        pass();
+        for (std::size_t b = 0; b < moe.blocks.size(); ++b) {
+            const auto twice = gradient(b);
+            for (std::size_t i = 0; i < twice.size(); ++i) EXPECT_NEAR(twice[i], 2 * once[b][i], 1e-12);
+        }
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Cases, MoeLayerGradient,
     testing::Values(

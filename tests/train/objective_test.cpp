@@ -79,7 +79,7 @@ std::vector<MicroBatch> shares_of(const std::vector<MicroBatch>& batches, const 
 
 ObjectiveValue run(SmallModel& model, std::span<const MicroBatch> shares, const Communicator& world, bool backward) {
     Objective objective(model.transformer.options(), shares, world);
-    if (backward) model.parameters.zero_gradients();
+    if (backward) model.parameters.clear_gradients();
     for (std::size_t m = 0; m < shares.size(); ++m) {
         TransformerState state = model.transformer.forward(shares[m], {5, 1, shares[m].first_token}, true);
         const ObjectiveScales scales = objective.add(state);

@@ -33,7 +33,7 @@ public:
     /// The blocks of one layer (-1: embedding, final norm, head), in order.
     [[nodiscard]] std::vector<ParameterBlock*> of_layer(int layer) const;
     void initialize(std::uint64_t seed);
-    void zero_gradients();
+    void clear_gradients();
 
 private:
     Device& device_;

@@ -29,7 +29,12 @@ public:
 
 private:
     [[nodiscard]] std::vector<Weight*> weights(int first, int count, DType dtype) const;
-    [[nodiscard]] std::vector<Rows> gradients(int first, int count) const;
+    struct Gradients {
+        std::vector<Rows> rows;
+        Write write;
+    };
+    /// Of the blocks, and how a backward pass writes them.
+    [[nodiscard]] Gradients gradients(int first, int count) const;
 
     Device& device_;
     Activation activation_;

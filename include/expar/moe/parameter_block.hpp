@@ -52,7 +52,13 @@ public:
     [[nodiscard]] Weight& weight(int first, int tensors, DType dtype);
     /// The whole block as one row.
     [[nodiscard]] ConstRows flat_value() const { return value_; }
-    [[nodiscard]] Rows flat_gradient() { return gradient_; }
+    [[nodiscard]] Rows flat_gradient();
+    /// Zero from here on. The memory is written by whoever needs it first, at best with more than zeros.
+    void clear_gradient();
+    /// Whether the gradients of `tensors` are zero still, and may be written without being read.
+    [[nodiscard]] bool gradient_is_clear(int first, int tensors) const;
+    /// For writing every element: not zero any more.
+    [[nodiscard]] Rows overwrite_gradient(int first, int tensors);
     /// For writing, before the block is used again: packed copies are stale from here on.
     [[nodiscard]] Rows change(int tensor);
     [[nodiscard]] Rows change_flat();
@@ -74,7 +80,8 @@ private:
 
     BlockSpec spec_;
     Matrix value_;     // [1, count]
-    Matrix gradient_;  // [1, count], zero at first
+    Matrix gradient_;  // [1, count]; what clear_ names is zero, whatever stands there
+    std::vector<bool> clear_;
     std::vector<Reading> readings_;
 };
 
