@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Whether `expar train` says before its start how much memory it will have used at its end: trains a few steps of several
-# shapes, with and without --recompute, on 1, 2 and 4 ranks, and compares memory_predicted_bytes with memory_peak_bytes
-# of their summaries.
+# shapes, of float32 and bf16 rows, with and without --recompute, on 1, 2 and 4 ranks, and compares
+# memory_predicted_bytes with memory_peak_bytes of their summaries.
 #
 #   scripts/check_memory.sh [--build-dir DIR] [--percent N] [--size NAME]
 #
@@ -43,22 +43,29 @@ declare -A sizes=(
 )
 value() { sed --quiet "s/^ *\"$1\": \([0-9]*\),*$/\1/p" "$folder/run/summary.json"; }
 
+
+# check SIZE LAYOUT DTYPE RECOMPUTE: one run, one line.
 beyond=0
-printf '%-6s %5s %4s %-10s %10s %10s %8s\n' size ranks EP recompute predicted peak apart
+check() {
+    local ranks=${2%:*} members=${2#*:} shape predicted peak apart
+    read -ra shape <<<"${sizes[$1]}"
+    rm -rf "$folder/run"
+    timeout --kill-after=10 "$run_seconds" mpirun -q -n "$ranks" "$expar" train --text "$folder/text.txt" \
+        "${shape[@]}" --ep "$members" --dtype "$3" --recompute "$4" --steps 4 --out "$folder/run" >"$folder/log" 2>&1 ||
+        { cat "$folder/log" >&2 && fail "$1 on $ranks ranks: the run failed"; }
+    predicted=$(value memory_predicted_bytes) peak=$(value memory_peak_bytes)
+    apart=$(((predicted - peak) * 1000 / peak))
+    printf '%-6s %5s %4s %-8s %-10s %6d MiB %6d MiB %6s %%\n' "$1" "$ranks" "$members" "$3" "$4" \
+        $((predicted >> 20)) $((peak >> 20)) "$(awk "BEGIN { printf \"%.1f\", $apart / 10 }")"
+    if ((apart > percent * 10 || apart < -percent * 10)); then beyond=$((beyond + 1)); fi
+}
+
+printf '%-6s %5s %4s %-8s %-10s %10s %10s %8s\n' size ranks EP dtype recompute predicted peak apart
 for size in small wide deep large; do
     [[ -z $chosen || $chosen == "$size" ]] || continue
-    read -ra shape <<<"${sizes[$size]}"
-    for layout in 1:1 2:1 2:2 4:2; do
-        for recompute in false true; do
-            rm -rf "$folder/run"
-            timeout --kill-after=10 "$run_seconds" mpirun -q -n "${layout%:*}" "$expar" train --text "$folder/text.txt" \
-                "${shape[@]}" --ep "${layout#*:}" --recompute "$recompute" --steps 4 --out "$folder/run" >"$folder/log" 2>&1 ||
-                { cat "$folder/log" >&2 && fail "$size on ${layout%:*} ranks: the run failed"; }
-            predicted=$(value memory_predicted_bytes) peak=$(value memory_peak_bytes)
-            apart=$(((predicted - peak) * 1000 / peak))
-            printf '%-6s %5s %4s %-10s %6d MiB %6d MiB %6s %%\n' "$size" "${layout%:*}" "${layout#*:}" "$recompute" \
-                $((predicted >> 20)) $((peak >> 20)) "$(awk "BEGIN { printf \"%.1f\", $apart / 10 }")"
-            if ((apart > percent * 10 || apart < -percent * 10)); then beyond=$((beyond + 1)); fi
+    for layout in 1:1 2:1 2:2 4:2 4:4; do
+        for dtype in float32 bf16; do
+            for recompute in false true; do check "$size" "$layout" "$dtype" "$recompute"; done
         done
     done
 done

@@ -47,9 +47,7 @@ more_options=()
 judge=()
 while (($#)); do
     case $1 in
-        --help | -h) show_help; exit 0 ;;
         --seconds) seconds=$(value_of "$@"); whole_number "$1" "$seconds"; shift 2 ;;
-        --ranks) ranks=$(value_of "$@"); whole_number "$1" "$ranks"; shift 2 ;;
         --half-hour)
             seconds=1800
             ranks=$((($(cores) + 1) / 2 * 2))

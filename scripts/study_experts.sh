@@ -37,10 +37,8 @@ json=
 texts=()
 while (($#)); do
     case $1 in
-        --help | -h) show_help; exit 0 ;;
         --seeds) seeds=$(value_of "$@"); whole_number "$1" "$seeds"; shift 2 ;;
         --steps) steps=$(value_of "$@"); whole_number "$1" "$steps"; shift 2 ;;
-        --ranks) ranks=$(value_of "$@"); whole_number "$1" "$ranks"; shift 2 ;;
         --json) json=$(absolute "$(value_of "$@")"); shift 2 ;;
         --) train_options+=("${@:2}"); break ;;
         *) text_flag "$@"; shift "$taken" ;;

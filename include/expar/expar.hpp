@@ -68,6 +68,7 @@
 #include "expar/store/hdf5_series.hpp"        // rows added one by one
 #include "expar/store/partial_file.hpp"       // a file that appears whole or not at all
 #include "expar/store/raw_file.hpp"           // bytes at offsets
+#include "expar/store/set_aside.hpp"          // what is in the way of a file and kept
 #include "expar/train/clip.hpp"               // the norm of the gradient
 #include "expar/train/corpus.hpp"             // text by domain
 #include "expar/train/gradient_reducer.hpp"   // sums of gradients during backward

@@ -23,17 +23,25 @@ public:
           stride_((shape.head_size + kernels_.vector_floats - 1) / kernels_.vector_floats * kernels_.vector_floats) {}
 
     void run(const AttentionTask& task, Scratch& scratch) const {
-        const int most = kernels_.lanes * std::max(1, attention_blocks_at_once / (shape_.heads / shape_.kv_heads));
-        const Memory memory = cut(task.keys.count, std::min(most, task.queries.count), scratch);
+        run_in_parts(
+            task, kernels_.lanes, [&](int keys, int queries) { return cut(keys, queries, scratch); },
+            [this](const AttentionTask& part, const Memory& memory) { add_part(part, memory); });
+    }
+
+protected:
+    // Cuts scratch memory for all keys and some queries, and adds part by part of the queries to the sums in it.
+    template <class Cut, class AddPart>
+    void run_in_parts(const AttentionTask& task, int lanes, Cut cut_memory, AddPart add) const {
+        const int most = lanes * std::max(1, attention_blocks_at_once / (shape_.heads / shape_.kv_heads));
+        const auto memory = cut_memory(task.keys.count, std::min(most, task.queries.count));
         std::fill_n(memory.d_k, task.keys.count * stride_, 0.0F);
         std::fill_n(memory.d_v, task.keys.count * stride_, 0.0F);
         for (int first = 0; first < task.queries.count; first += most)
-            add_part(task.part(first, std::min(most, task.queries.count - first)), memory);
+            add(task.part(first, std::min(most, task.queries.count - first)), memory);
         write(memory.d_k, attention_scale(shape_.head_size), head(rows_.d_k, task.keys, task.kv_head), memory.factors);
         write(memory.d_v, 1, head(rows_.d_v, task.keys, task.kv_head), memory.factors);
     }
 
-protected:
     template <class Pointer>
     [[nodiscard]] FloatRows<Pointer> head(FloatRows<Pointer> rows, AttentionRange range, int head) const {
         return head_of(rows, range, head, shape_.head_size);

@@ -137,14 +137,9 @@ public:
         : AttentionBackward(kernels, shape, rows), pairs_(pairs), depth_(whole_pairs(shape.head_size)) {}
 
     void run(const AttentionTask& task, Scratch& scratch) const {
-        const int most = pair_lanes * std::max(1, attention_blocks_at_once / (shape_.heads / shape_.kv_heads));
-        const Memory memory = cut(task.keys.count, std::min(most, task.queries.count), scratch);
-        std::fill_n(memory.d_k, task.keys.count * stride_, 0.0F);
-        std::fill_n(memory.d_v, task.keys.count * stride_, 0.0F);
-        for (int first = 0; first < task.queries.count; first += most)
-            add_part(task.part(first, std::min(most, task.queries.count - first)), memory);
-        write(memory.d_k, attention_scale(shape_.head_size), head(rows_.d_k, task.keys, task.kv_head), memory.factors);
-        write(memory.d_v, 1, head(rows_.d_v, task.keys, task.kv_head), memory.factors);
+        run_in_parts(
+            task, pair_lanes, [&](int keys, int queries) { return cut(keys, queries, scratch); },
+            [this](const AttentionTask& part, const Memory& memory) { add_part(part, memory); });
     }
 
 private:

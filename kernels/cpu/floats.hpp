@@ -13,9 +13,6 @@ struct FloatRows {
     int cols;
 
     [[nodiscard]] Pointer row(long r) const { return data + r * stride; }
-    [[nodiscard]] FloatRows slice(long first, int count) const { return {row(first), stride, count, cols}; }
-    /// One after the other in memory, they can be taken for one long row.
-    [[nodiscard]] bool contiguous() const { return stride == cols || rows <= 1; }
 };
 
 template <class Element>

@@ -25,7 +25,7 @@ public:
             for (long i = first; i < last; ++i) {
                 const float* row = from.row(i);
                 const float largest = softmax_.largest(row, from.cols);
-                const float sum = softmax_.sum_of_exponentials(1, largest, row, from.cols);
+                const float sum = softmax_.sum_of_exponentials(largest, row, from.cols);
                 const double total = double(largest) + std::log(double(sum));
                 const int target = targets[std::size_t(i)];
                 *lse.row(i) = float(total);

@@ -71,7 +71,7 @@ public:
         threads_.for_each_range(from.rows, grain_tokens, [&](long first, long last) {
             for (long t = first; t < last; ++t) {
                 const float largest = softmax_.largest(from.row(t), from.cols);
-                const float sum = softmax_.exponentials(1, largest, from.row(t), softmax.row(t), from.cols);
+                const float sum = softmax_.exponentials(largest, from.row(t), softmax.row(t), from.cols);
                 *lse.row(t) = float(double(largest) + std::log(double(sum)));
                 rows_.scale(1 / sum, softmax.row(t), softmax.row(t), from.cols);
                 const auto chosen = experts.subspan(std::size_t(t) * top_k, top_k);

@@ -32,7 +32,8 @@ float sigmoid(float x) {
 
 class CpuRows final : public RowOperations {
 public:
-    explicit CpuRows(CpuContext context) : threads_(context.threads), kernels_(context.kernels.rows) {}
+    explicit CpuRows(CpuContext context)
+        : threads_(context.threads), kernels_(context.kernels.rows), conversion_(context.kernels.conversion) {}
 
     void gather(Stacked in, std::span<const int> index, Rows out, Stream&) const override {
         with_storage(in.first.dtype(), [&]<class From>(From) {
@@ -147,7 +148,7 @@ private:
             else if constexpr (std::is_same_v<From, To>)
                 std::memcpy(row, from.row(index[i]), std::size_t(cols) * sizeof(To));
             else if constexpr (std::is_same_v<From, float>)
-                kernels_.of<To>().round(from.row(index[i]), row, cols);
+                conversion_.round(from.row(index[i]), row, cols);
             else
                 std::transform(from.row(index[i]), from.row(index[i]) + cols, row, to_float);
         });
@@ -163,6 +164,7 @@ private:
 
     const Threads& threads_;
     const ByElement<RowKernels>& kernels_;
+    const ConversionKernels& conversion_;
 };
 
 }  // namespace

@@ -3,14 +3,19 @@
 #include <sched.h>
 
 #include "expar/base/error.hpp"
+#include "expar/compute/cpu_device.hpp"
 
 namespace expar {
 
 Threads::Threads(int count, std::span<const int> cpus) : scratch_(std::size_t(count)) {
-    if (cpus.empty()) return;
-    if (cpus.size() != scratch_.size())
+    if (!cpus.empty() && cpus.size() != scratch_.size())
         throw Error(concat("threads: ", cpus.size(), " CPUs for ", count, " threads, expected one for each"));
-#pragma omp parallel num_threads(count)
+    keep_threads_on(cpus);
+}
+
+void keep_threads_on(std::span<const int> cpus) {
+    if (cpus.empty()) return;
+#pragma omp parallel num_threads(int(cpus.size()))
     {
         cpu_set_t place;
         CPU_ZERO(&place);

@@ -30,7 +30,6 @@ struct RowKernels {
     void (*add_scaled)(float factor, const Element* in, Element* out, long count);  ///< out = fma(factor, in, out)
     void (*add)(const Element* in, Element* out, long count);                       ///< out += in
     void (*add_to_floats)(const Element* in, float* out, long count);               ///< out += in
-    void (*round)(const float* in, Element* out, long count);                       ///< out = in
     /// out = Σ_j weights[j] rows[j], by fma from 0, j ascending
     void (*weighted_sum)(const Element* const* rows, const float* weights, int terms, Element* out, long count);
     float (*dot)(const Element* a, const Element* b, long count);
@@ -97,10 +96,10 @@ struct NormKernels {
 
 struct SoftmaxKernels {
     float (*largest)(const float* in, long count);  ///< -infinity when there is none
-    /// out = e^(scale in - shift); returns its sum
-    float (*exponentials)(float scale, float shift, const float* in, float* out, long count);
+    /// out = e^(in - shift); returns its sum
+    float (*exponentials)(float shift, const float* in, float* out, long count);
     /// The sum alone
-    float (*sum_of_exponentials)(float scale, float shift, const float* in, long count);
+    float (*sum_of_exponentials)(float shift, const float* in, long count);
 };
 
 template <class Element>

@@ -104,9 +104,11 @@ build_tree() {
 }
 
 # text_flag FLAG ARGUMENT...: takes the first of a command line's words that every script which trains on text has. Sets
-# `taken`, how many words it was, and one of `install`, `build`, `out` and `texts`.
+# `taken`, how many words it was, and one of `ranks`, `install`, `build`, `out` and `texts`.
 text_flag() {
     case $1 in
+        --help | -h) show_help; exit 0 ;;
+        --ranks) ranks=$(value_of "$@"); whole_number "$1" "$ranks"; taken=2 ;;
         --no-install) install=no; taken=1 ;;
         --build-dir) build=$(absolute "$(value_of "$@")"); taken=2 ;;
         --out) out=$(absolute "$(value_of "$@")"); taken=2 ;;

@@ -35,11 +35,16 @@ std::vector<Operands> cold_copies(const KernelCase& kernel, Device& device) {
     return copies;
 }
 
-// What is measured in turn, and where the medians go.
+// What is measured in turn, all on threads of the same CPUs, and where the medians go.
 class Round {
 public:
+    explicit Round(std::span<const int> cpus) : cpus_(cpus) {}
+
     void add(std::function<double()> kind, std::function<void(const std::vector<double>&)> use) {
-        kinds_.push_back(std::move(kind));
+        kinds_.push_back([cpus = cpus_, run = std::move(kind)] {
+            keep_threads_on(cpus);
+            return run();
+        });
         uses_.push_back(std::move(use));
     }
     void run(const Patience& patience) const {
@@ -48,6 +53,7 @@ public:
     }
 
 private:
+    std::span<const int> cpus_;
     std::vector<std::function<double()>> kinds_;
     std::vector<std::function<void(const std::vector<double>&)>> uses_;
 };
@@ -109,7 +115,7 @@ public:
         row.bytes = kernel.traffic.bytes();
         row.flops = kernel.flops;
         row.tolerance = kernel.tolerance;
-        row.max_error = max_error(kernel, *make_cpu_device(options_.threads, set), *make_reference_device());
+        row.max_error = max_error(kernel, *device_for(set), *make_reference_device());
         time(kernel, set, row);
         row.bound = bound_of(kernel.traffic, kernel.flops, row.rates);
         row.best_bound = bound_of(kernel.traffic, kernel.flops, row.best_rates);
@@ -117,13 +123,17 @@ public:
     }
 
 private:
+    [[nodiscard]] std::unique_ptr<Device> device_for(InstructionSet set) const {
+        return make_cpu_device(options_.threads, set, options_.cpus);
+    }
+
     void time(const KernelCase& kernel, InstructionSet set, KernelRow& row) {
-        const auto device = make_cpu_device(options_.threads, set);
+        const auto device = device_for(set);
         const DensePeer* peer = set == options_.sets.front() ? peer_ : nullptr;
         auto copies = cold_copies(kernel, *device);
         DenseProbe dense(*device, kernel.dtype);
         std::size_t next = 0;
-        Round round;
+        Round round(options_.cpus);
         round.add(
             [&] {
                 Operands& operands = copies[next++ % copies.size()];

@@ -45,8 +45,8 @@ void fill_moments(std::span<const StoredBlock> blocks, std::uint64_t seed) {
 void expect_equal(std::span<const StoredBlock> saved, std::span<const StoredBlock> loaded) {
     for (std::size_t i = 0; i < saved.size(); ++i) {
         if (!saved[i].is_here()) continue;
-        for (const auto rows : {&StoredBlock::value, &StoredBlock::moment1, &StoredBlock::moment2}) {
-            const Rows &before = saved[i].*rows, &after = loaded[i].*rows;
+        for (const Quantity quantity : all_quantities) {
+            const ConstRows before = saved[i].rows(quantity), after = loaded[i].rows(quantity);
             if (before.data() == nullptr) continue;
             const auto a = before.row<float>(0), b = after.row<float>(0);
             if (std::memcmp(a.data(), b.data(), a.size_bytes()) != 0)

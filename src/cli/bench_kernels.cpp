@@ -32,6 +32,7 @@ int run_kernels(const KernelsCommand& command, const Communicator& world) {
     KernelBenchOptions options = command.options;
     const auto kernels = chosen_kernels(command.filter);
     options.sets = command.isa == "all" ? instruction_sets() : std::vector{choose_instruction_set(command.isa, world)};
+    options.cpus = places_for(options.threads, world);
 
     const auto peer = make_dense_peer(options.threads, options.sets.front());
     std::cout << cpu_features().model << ", " << options.threads << " threads; " << dense_peer_built_with()

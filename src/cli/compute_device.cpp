@@ -35,17 +35,21 @@ InstructionSet choose_instruction_set(const std::string& isa, const Communicator
     return InstructionSet(-slowest);
 }
 
-std::unique_ptr<Device> make_compute_device(const ComputeOptions& options, const Communicator& world,
-                                            std::ostream& notes) {
-    if (options.threads < 1) throw UserError(concat("--threads: ", options.threads, ", expected at least 1"));
-    const InstructionSet set = choose_instruction_set(options.isa, world);
-    const ThreadPlaces places = place_threads(options.threads, world);
+std::vector<int> places_for(int threads, const Communicator& world, std::ostream& notes) {
+    ThreadPlaces places = place_threads(threads, world);
     for (const auto& note : world.gather(places.note, 0, {"places of threads"})) {
         if (note.empty()) continue;
         notes << note << std::endl;
         break;  // other nodes have much the same to say
     }
-    return make_cpu_device(options.threads, set, places.cpus);
+    return std::move(places.cpus);
+}
+
+std::unique_ptr<Device> make_compute_device(const ComputeOptions& options, const Communicator& world,
+                                            std::ostream& notes) {
+    if (options.threads < 1) throw UserError(concat("--threads: ", options.threads, ", expected at least 1"));
+    const InstructionSet set = choose_instruction_set(options.isa, world);
+    return make_cpu_device(options.threads, set, places_for(options.threads, world, notes));
 }
 
 }  // namespace expar::cli

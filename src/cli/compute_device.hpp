@@ -3,6 +3,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "expar/comm/communicator.hpp"
 #include "expar/compute/cpu_device.hpp"
@@ -33,8 +34,11 @@ void add_compute_flags(CLI::App& command, ComputeOptions& options);
 /// Collective; throws UserError on every rank.
 [[nodiscard]] InstructionSet choose_instruction_set(const std::string& isa, const Communicator& world);
 
-/// With threads on CPUs of their own where the launcher left room; `notes` is told, on rank 0, what came in the way.
-/// Collective; throws UserError on every rank.
+/// A CPU for each thread of this rank to stay on where the launcher left room, else none; `notes` is told, on rank 0,
+/// what came in the way. Collective.
+[[nodiscard]] std::vector<int> places_for(int threads, const Communicator& world, std::ostream& notes = std::cout);
+
+/// With its threads where places_for puts them. Collective; throws UserError on every rank.
 [[nodiscard]] std::unique_ptr<Device> make_compute_device(const ComputeOptions& options, const Communicator& world,
                                                           std::ostream& notes = std::cout);
 

@@ -1,13 +1,14 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
-#include <sstream>
 
 #include "expar/base/error.hpp"
+#include "expar/base/read_file.hpp"
 #include "expar/comm/rank_status.hpp"
 #include "expar/store/checkpoint.hpp"
 #include "expar/store/checkpoint_folder.hpp"
 #include "inspection.hpp"
+#include "metrics_file.hpp"
 #include "progress.hpp"
 #include "run_folder.hpp"
 
@@ -19,19 +20,13 @@ namespace fs = std::filesystem;
 // A rank writes its heartbeat many times in that.
 constexpr double alive_seconds = 2;
 constexpr std::size_t newest_shown = 10;
-
-std::string text_of_file(const fs::path& path) {
-    std::ifstream in(path, std::ios::binary);
-    std::ostringstream text;
-    text << in.rdbuf();
-    return text.str();
-}
+constexpr std::size_t most_bytes = std::size_t{1} << 26;  // of a file that a run writes whole
 
 // What is there and reads as JSON; null otherwise.
 Json json_of_file(const fs::path& path) {
     std::error_code none;
     if (!fs::is_regular_file(path, none)) return nullptr;
-    Json json = Json::parse(text_of_file(path), nullptr, false);
+    Json json = Json::parse(read_file(path, most_bytes), nullptr, false);
     return json.is_object() ? json : Json(nullptr);
 }
 
@@ -41,12 +36,10 @@ Json last_metrics(const fs::path& path) {
     std::ifstream in(path, std::ios::binary | std::ios::ate);
     if (!in) return nullptr;
     in.seekg(std::max<std::streamoff>(0, std::streamoff(in.tellg()) - enough));
-    Json last;
-    for (std::string line; std::getline(in, line);) {
-        Json step = Json::parse(line, nullptr, false);
-        if (step.is_object() && step.contains("step") && step["step"].is_number_integer()) last = std::move(step);
-    }
-    return last;
+    std::string last;
+    for (std::string line; std::getline(in, line);)
+        if (step_of_metrics(line)) last = std::move(line);
+    return last.empty() ? Json() : Json::parse(last);
 }
 
 // finished, stopped, running or ended, and the same in a line.
@@ -152,15 +145,16 @@ Json run_facts(const fs::path& folder) {
         throw UserError(concat(folder.string(),
                                ": not the folder of a run, it has neither config.toml, metrics.jsonl nor checkpoints"));
     const auto [state, line] = state_of(run, summary);
-    Json facts = {{"kind", "run"},
-                  {"folder", folder.string()},
-                  {"state", state},
-                  {"state_line", line},
-                  {"config", configured ? config_facts(text_of_file(run.config()), run.config().string()) : Json()},
-                  {"last_step", last},
-                  {"validation", summary.is_object() ? summary.value("validation", Json::array()) : Json::array()},
-                  {"checkpoints", Json::array()},
-                  {"files", files_of(folder)}};
+    Json facts = {
+        {"kind", "run"},
+        {"folder", folder.string()},
+        {"state", state},
+        {"state_line", line},
+        {"config", configured ? config_facts(read_file(run.config(), most_bytes), run.config().string()) : Json()},
+        {"last_step", last},
+        {"validation", summary.is_object() ? summary.value("validation", Json::array()) : Json::array()},
+        {"checkpoints", Json::array()},
+        {"files", files_of(folder)}};
     for (const auto& checkpoint : listed) facts["checkpoints"].push_back(checkpoint_row(checkpoint));
     return facts;
 }

@@ -26,9 +26,11 @@ constexpr std::int64_t program_growth_bytes = 6 << 20;
 MemoryNeed predict_memory(const ModelOptions& model, const TrainOptions& train, int ranks, InstructionSet set) {
     const int members = train.ep == 0 ? ranks : train.ep;
     const bool pairs = train.dtype == "bf16" && set >= InstructionSet::avx512_bf16;  // products of bfloat16 itself
-    double elements = 0, summed = 0;             // held by a rank, and of those what others hold, too
-    double packed = 0;                           // what products read of the matrices, in two forms
-    const auto blocks = describe_blocks(model);  // the embedding first, of which products read only a tied one
+    double elements = 0;                                                             // held by a rank
+    double summed[2] = {};  // of those what others hold, too: all ranks, and the hosts of its experts
+    double packed = 0;      // what products read of the matrices, in two forms
+    // The embedding first, of which products read only a tied one.
+    const auto blocks = describe_blocks(model);
     for (const auto& block : blocks) {
         const bool expert = block.role == Role::expert;
         if (expert && block.expert >= divide_up(model.experts, members)) continue;
@@ -36,10 +38,11 @@ MemoryNeed predict_memory(const ModelOptions& model, const TrainOptions& train, 
         for (const auto& tensor : block.tensors)
             if (tensor.rows > 1 && (block.layer >= 0 || &block != &blocks.front() || model.tied_head))
                 packed += 2 * double(tensor.count());
-        if (ranks > (expert ? members : 1)) summed += double(block.count());
+        if (ranks > (expert ? members : 1)) summed[expert && members > 1] += double(block.count());
     }
-    const int sets = members > 1 && members < ranks ? 2 : 1;
     const double copies = train.optimizer == "adamw" ? 4 : 2;
+    double under_way = 0;
+    for (const double of_set : summed) under_way += std::min(of_set * 4, double(GradientReducer::most_bytes_under_way));
     const StepShape shape{.model = model,
                           .tokens = double(divide_up(train.batch, ranks)) * train.sequence,
                           .members = members,
@@ -48,7 +51,7 @@ MemoryNeed predict_memory(const ModelOptions& model, const TrainOptions& train, 
                           .row_bytes = train.dtype == "bf16" ? 2.0 : 4.0};
     return {.parameters_bytes = whole(copies * elements * 4 + packed * (pairs ? 2 : 4)),
             .activations_bytes = whole(peak_bytes_of_step(shape)),
-            .exchange_bytes = whole(std::min(summed * 4, sets * double(GradientReducer::most_bytes_under_way))),
+            .exchange_bytes = whole(under_way),
             .program_bytes = program_growth_bytes};
 }
 

@@ -12,6 +12,7 @@
 #include "expar/comm/verdict.hpp"
 #include "expar/store/checkpoint_folder.hpp"
 #include "expar/store/digest.hpp"
+#include "expar/store/set_aside.hpp"
 #include "stop_request.hpp"
 
 namespace expar::cli {
@@ -129,10 +130,8 @@ void set_aside_newer(const RunFolder& folder, int step) {
     for (const auto& checkpoint : list_checkpoints(folder.checkpoints())) {
         if (checkpoint.step <= step) continue;
         for (const fs::path& path : {checkpoint.path, digest_path(checkpoint.path)}) {
-            std::error_code failed;
-            if (!fs::exists(path, failed)) continue;
-            fs::rename(path, path.string() + ".set-aside", failed);
-            if (failed) throw UserError(concat(path.string(), ": cannot be renamed: ", failed.message()));
+            std::error_code ignored;
+            if (fs::exists(path, ignored)) set_aside(path);
         }
     }
 }

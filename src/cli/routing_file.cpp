@@ -2,6 +2,7 @@
 
 #include "expar/base/error.hpp"
 #include "expar/store/isolated.hpp"
+#include "expar/store/set_aside.hpp"
 
 namespace expar::cli {
 namespace {
@@ -37,10 +38,7 @@ std::string prepare(const fs::path& path, const SeriesLayout& layout, int step) 
     if (!fs::exists(path, failed)) return "";
     const std::string damage = cut(path, layout, step);
     if (damage.empty()) return "";
-    const fs::path aside = path.string() + ".set-aside";
-    fs::rename(path, aside, failed);
-    if (failed) throw UserError(concat(damage, "; cannot be set aside: ", failed.message()));
-    return concat(damage, "; set aside as ", aside.filename().string());
+    return concat(damage, "; set aside as ", set_aside(path).filename().string());
 }
 
 template <class Value>

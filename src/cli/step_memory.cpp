@@ -8,9 +8,32 @@
 namespace expar::cli {
 namespace {
 
-// Of the rank whose experts are given most, over the mean: seen of routers that have learned nothing yet.
-constexpr double rows_of_busiest = 1.2;
 constexpr double wide_bytes = 4;  // an element of scores, statistics and indices
+
+// Rows at the experts of the busiest rank over the mean: in the layer where it has most, and in each of the others.
+struct BusiestRank {
+    double worst = 1, others = 1;
+};
+
+// The expected largest of so many normal numbers, within 0.1 up to 256 of them.
+double largest_of_normal(double count) {
+    return std::max(0.0, std::sqrt(2 * std::log(count)) - 0.6);
+}
+
+// Of a router that has learned nothing yet: tokens choose much alike, as if few of them drew top_k experts and the
+// others followed. A rank's share of these draws has a hypergeometric variance, layers and ranks are as good as
+// independent. Three draws are what the loads of the first steps show on 2 to 8 ranks with a top_k of 1 to 4.
+BusiestRank busiest_rank(const ModelOptions& model, int members) {
+    constexpr double draws = 3;
+    double layers = 0;
+    for (int l = 0; l < model.layers; ++l) layers += model.is_moe(l);
+    if (members == 1 || layers == 0) return {};
+    const double unchosen = double(model.experts - model.top_k) / std::max(1, model.experts - 1);
+    const double spread = std::sqrt((members - 1.0) / model.top_k * unchosen / draws);
+    const double worst = std::min(1 + spread * largest_of_normal(members * layers), double(members));
+    const double mean = 1 + spread * largest_of_normal(members) / std::sqrt(layers);
+    return {worst, layers > 1 ? std::min(worst, (layers * mean - worst) / (layers - 1)) : worst};
+}
 
 // Memory of a pool until this object is gone.
 class Lease {
@@ -54,11 +77,13 @@ public:
         h_ = model.hidden;
         q_ = double(model.heads) * model.head_size;
         k_ = double(model.kv_heads) * model.head_size;
-        served_ = t_ * model.top_k * (shape.members > 1 ? rows_of_busiest : 1);
+        busiest_ = busiest_rank(model, shape.members);
+        for (int l = 0; l < model.layers; ++l)
+            if (model.is_moe(l)) worst_ = l;  // the last, where most is kept beside it
         // A token's choices are distinct experts: the chance that none of them is at a given other member.
         const double elsewhere = 1 - 1.0 / shape.members;
         sent_ = t_ * (shape.members - 1) * (1 - std::pow(elsewhere, model.top_k));
-        returned_ = served_ * elsewhere;
+        returned_of_served_ = elsewhere;
     }
 
     double peak_bytes() {
@@ -91,8 +116,14 @@ private:
     // SwiGLU has a gate beside its value.
     [[nodiscard]] int tensors() const { return shape_.model.activation == "swiglu" ? 2 : 1; }
 
+    void enter(int l) {
+        served_ = t_ * shape_.model.top_k * (l == worst_ ? busiest_.worst : busiest_.others);
+        returned_ = served_ * returned_of_served_;
+    }
+
     Lease forward(int l, Layer& layer) {
         const ModelOptions& model = shape_.model;
+        enter(l);
         layer.rest.rows(t_ * h_).rows(t_ * h_).wide(t_).rows(t_ * (q_ + 2 * k_));
         if (model.qk_norm != "none") layer.rest.rows(t_ * (q_ + k_)).wide(t_ * model.heads).wide(t_ * model.kv_heads);
         layer.rest.rows(t_ * q_).wide(t_ * model.heads);
@@ -151,6 +182,7 @@ private:
 
     void feed_forward_backward(int l) {
         const ModelOptions& model = shape_.model;
+        enter(l);
         Lease d_x = lease();
         if (!model.is_moe(l)) {
             d_x.rows(t_ * h_);
@@ -184,9 +216,12 @@ private:
 
     StepShape shape_;
     double t_, h_, q_, k_;
-    double served_;    // rows at the experts of this rank
-    double sent_;      // rows to other ranks, and from them
-    double returned_;  // rows back to other ranks, and from them
+    BusiestRank busiest_;
+    int worst_ = -1;             // layer
+    double sent_;                // rows to other ranks, and from them
+    double returned_of_served_;  // what part of them goes back to other ranks
+    double served_ = 0;          // rows at the experts of this rank, of the layer entered
+    double returned_ = 0;        // rows back to other ranks, and from them
     PoolModel pool_;
 };
 

@@ -1,6 +1,7 @@
 #include "expar/comm/cpu_places.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace expar {
 namespace {
@@ -30,6 +31,11 @@ std::size_t cpus_of_all(std::span<const Launch> ranks) {
 }
 
 }  // namespace
+
+bool starts_ranks(std::string_view program) {
+    constexpr std::array<std::string_view, 6> names = {"mpirun", "mpiexec", "orterun", "prterun", "orted", "prted"};
+    return std::ranges::find(names, program.substr(0, program.find('.'))) != names.end();
+}
 
 CpuPlan plan_cpus(std::span<const Launch> ranks, std::span<const int> node, int threads) {
     const auto all_bound = [&](auto accepted) {

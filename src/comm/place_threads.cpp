@@ -55,10 +55,8 @@ std::string status_of(pid_t process, std::string_view key) {
 // What the user and the cgroup left to mpirun, or to the daemon that it has on every other node; else what this process
 // has.
 std::vector<int> cpus_of_launcher() {
-    constexpr std::array<std::string_view, 5> names = {"mpirun", "orterun", "mpiexec", "orted", "prted"};
     for (pid_t process = getppid(); process > 1; process = std::atoi(status_of(process, "PPid:").c_str()))
-        if (std::ranges::find(names, status_of(process, "Name:")) != names.end())
-            return cpus_in(mask_of_process(process));
+        if (starts_ranks(status_of(process, "Name:"))) return cpus_in(mask_of_process(process));
     return own_cpus();
 }
 

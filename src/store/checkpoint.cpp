@@ -32,6 +32,23 @@ void share_out(std::span<StoredBlock> blocks, const Placement& placement, const 
 
 }  // namespace
 
+ConstRows StoredBlock::rows(Quantity quantity) const {
+    if (quantity == Quantity::value) return is_here() ? parameters->flat_value() : ConstRows();
+    return change(quantity);
+}
+
+Rows StoredBlock::change(Quantity quantity) const {
+    switch (quantity) {
+        case Quantity::value:
+            return is_here() ? parameters->change_flat() : Rows();
+        case Quantity::moment1:
+            return moment1;
+        case Quantity::moment2:
+            return moment2;
+    }
+    return {};
+}
+
 std::vector<StoredBlock> stored_blocks(const ModelOptions& options, const Parameters& parameters,
                                        const Placement& placement, const Layout& layout) {
     // By its first tensor: the common name of a block may also be that of another.
@@ -41,8 +58,7 @@ std::vector<StoredBlock> stored_blocks(const ModelOptions& options, const Parame
     std::vector<StoredBlock> stored;
     for (auto& spec : describe_blocks(options)) {
         StoredBlock block;
-        if (const auto here = held.find(spec.tensors.front().name); here != held.end())
-            block.value = here->second->change_flat();  // it may be read into
+        if (const auto here = held.find(spec.tensors.front().name); here != held.end()) block.parameters = here->second;
         block.spec = std::move(spec);
         stored.push_back(std::move(block));
     }

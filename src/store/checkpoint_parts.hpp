@@ -1,22 +1,26 @@
 #pragma once
 
-#include <array>
 #include <span>
 
 #include "expar/store/checkpoint.hpp"
 
 namespace expar {
 
-/// The three things that are stored of every tensor, each in a group of its own.
-struct Quantity {
-    const char* group;
-    Rows StoredBlock::*rows;
-};
-inline constexpr std::array<Quantity, 3> quantities = {
-    {{"value", &StoredBlock::value}, {"moment1", &StoredBlock::moment1}, {"moment2", &StoredBlock::moment2}}};
-
 [[nodiscard]] inline std::span<const Quantity> quantities_of(bool moments) {
-    return std::span(quantities).first(moments ? 3 : 1);
+    return std::span(all_quantities).first(moments ? 3 : 1);
+}
+
+/// The group of a checkpoint that has a quantity of every tensor.
+[[nodiscard]] inline const char* group_of(Quantity quantity) {
+    switch (quantity) {
+        case Quantity::value:
+            return "value";
+        case Quantity::moment1:
+            return "moment1";
+        case Quantity::moment2:
+            return "moment2";
+    }
+    return "";
 }
 
 [[nodiscard]] inline std::vector<BlockSpec> specs_of(std::span<const StoredBlock> blocks) {

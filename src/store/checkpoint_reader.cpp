@@ -33,9 +33,9 @@ CheckpointReader::CheckpointReader(const std::filesystem::path& path, const Comm
 
 void CheckpointReader::expect(std::span<const BlockSpec> blocks) const {
     const auto datasets = stored_datasets(blocks);
-    for (const Quantity& quantity : quantities_of(header_.has_moments))
+    for (const Quantity quantity : quantities_of(header_.has_moments))
         for (const StoredDataset& dataset : datasets) {
-            const std::string name = concat(quantity.group, "/", dataset.name);
+            const std::string name = concat(group_of(quantity), "/", dataset.name);
             if (const auto found = file_.shape(name); found != dataset.shape)
                 throw UserError(concat(file_.path().string(), ": ", name, " is ", describe(found), ", the model needs ",
                                        describe(dataset.shape)));
@@ -57,10 +57,10 @@ void CheckpointReader::load(std::span<const StoredBlock> blocks) const {
     judge_everywhere(*world_, [&] { expect(specs_of(blocks)); });
     judge_everywhere(*world_, [&] {
         const StuckCallWatch watch(*world_->policy(), {"reading a checkpoint"}, world_->rank(), "HDF5");
-        for (const Quantity& quantity : quantities_of(header_.has_moments))
+        for (const Quantity quantity : quantities_of(header_.has_moments))
             for (const StoredBlock& block : blocks)
-                if ((block.*quantity.rows).data())
-                    read(quantity.group, block.spec, (block.*quantity.rows).row<float>(0));
+                if (block.rows(quantity).data())
+                    read(group_of(quantity), block.spec, block.change(quantity).row<float>(0));
     });
 }
 

@@ -87,9 +87,9 @@ private:
         bytes *= quantities_of(header_.has_moments).size();
         Hdf5File file = Hdf5File::create_in_memory(temporary, bytes + (64 << 10) + header_.config.size());
         write_header(file, header_);
-        for (const Quantity& quantity : quantities_of(header_.has_moments))
+        for (const Quantity quantity : quantities_of(header_.has_moments))
             for (const StoredDataset& dataset : datasets_)
-                offsets_.push_back(file.allocate(concat(quantity.group, "/", dataset.name), dataset.shape));
+                offsets_.push_back(file.allocate(concat(group_of(quantity), "/", dataset.name), dataset.shape));
         file.close();
     }
 
@@ -119,7 +119,7 @@ private:
     template <class Visit>  // visit(block, quantity, first element of the flat block, piece without its hash)
     void for_each_piece(Visit&& visit) const {
         std::size_t first_dataset = 0;
-        for (const Quantity& quantity : quantities_of(header_.has_moments)) {
+        for (const Quantity quantity : quantities_of(header_.has_moments)) {
             for (const StoredBlock& block : blocks_) {
                 std::size_t first = 0;
                 for (const TensorSpec& tensor : block.spec.tensors) {
@@ -128,7 +128,7 @@ private:
                     const std::uint64_t begin = offsets_[first_dataset + index_.at(place.dataset)];
                     visit(block, quantity, first,
                           Piece{begin + std::uint64_t(std::max(0, place.slice)) * bytes, bytes, 0,
-                                concat(quantity.group, "/", place.name())});
+                                concat(group_of(quantity), "/", place.name())});
                     first += tensor.count();
                 }
             }
@@ -137,9 +137,9 @@ private:
     }
 
     void write_blocks(RawFile& file) {
-        for_each_piece([&](const StoredBlock& block, const Quantity& quantity, std::size_t first, const Piece& piece) {
+        for_each_piece([&](const StoredBlock& block, Quantity quantity, std::size_t first, const Piece& piece) {
             if (block.writer != world_.rank()) return;
-            const auto values = (block.*quantity.rows).row<float>(0).subspan(first, piece.bytes / sizeof(float));
+            const auto values = block.rows(quantity).row<float>(0).subspan(first, piece.bytes / sizeof(float));
             file.write_at(piece.offset, std::as_bytes(values));
             hashes_.push_back(hash_bytes(std::as_bytes(values)));
         });
@@ -151,7 +151,7 @@ private:
         for (const std::string& bytes : hashes) of_rank.push_back(numbers_of(bytes));
         std::vector<std::size_t> next(of_rank.size());
         std::vector<Piece> pieces;
-        for_each_piece([&](const StoredBlock& block, const Quantity&, std::size_t, Piece piece) {
+        for_each_piece([&](const StoredBlock& block, Quantity, std::size_t, Piece piece) {
             piece.hash = of_rank[block.writer].at(next[block.writer]++);
             pieces.push_back(std::move(piece));
         });
@@ -170,12 +170,12 @@ private:
 
 void check_layout(std::span<const StoredBlock> blocks, const CheckpointHeader& header, int rank) {
     for (const auto& block : blocks)
-        for (const auto& quantity : quantities_of(header.has_moments)) {
-            const Rows& rows = block.*quantity.rows;
+        for (const Quantity quantity : quantities_of(header.has_moments)) {
+            const ConstRows rows = block.rows(quantity);
             const bool needed = block.is_here() || block.writer == rank;
             if (needed && (rows.data() == nullptr || std::size_t(rows.cols()) != block.spec.count()))
                 throw Error(concat("checkpoint: ", block.spec.name(), " has ", rows.cols(), " elements of ",
-                                   quantity.group, ", expected ", block.spec.count()));
+                                   group_of(quantity), ", expected ", block.spec.count()));
         }
 }
 

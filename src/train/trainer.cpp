@@ -260,12 +260,6 @@ const Placement& Trainer::placement() const {
 const Layout& Trainer::layout() const {
     return parts_->layout;
 }
-const DispatchCounters& Trainer::dispatch_counters() const {
-    return parts_->dispatcher->counters();
-}
-const Traffic& Trainer::dispatch_traffic() const {
-    return parts_->dispatcher->traffic();
-}
 void Trainer::overlap_gradients(bool on) {
     parts_->reducer.overlap(on);
 }

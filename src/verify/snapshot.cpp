@@ -9,7 +9,7 @@
 namespace expar {
 namespace {
 
-Rows flat_rows(Part part, Trainer& trainer, int block) {
+Rows change_rows(Part part, Trainer& trainer, int block) {
     ParameterBlock& held = *trainer.parameters().blocks()[block];
     switch (part) {
         case Part::value:
@@ -22,6 +22,11 @@ Rows flat_rows(Part part, Trainer& trainer, int block) {
             return trainer.optimizer().moments(block).second;
     }
     return {};
+}
+
+ConstRows flat_rows(Part part, Trainer& trainer, int block) {
+    if (part == Part::value) return trainer.parameters().blocks()[block]->flat_value();
+    return change_rows(part, trainer, block);
 }
 
 // Where a block of this name is among those that this rank holds; -1: elsewhere.
@@ -58,7 +63,7 @@ Tensors gather_tensors(Part part, const ModelOptions& model, Trainer& trainer, c
                 .finish();
         if (world.rank() != 0) continue;
         if (writer == 0) {
-            const Rows rows = flat_rows(part, trainer, held_as(trainer, spec));
+            const ConstRows rows = flat_rows(part, trainer, held_as(trainer, spec));
             if (rows.cols() > 0) cut_into_tensors(spec, rows.row<float>(0), tensors);
             continue;
         }
@@ -74,7 +79,7 @@ Tensors gather_tensors(Part part, const ModelOptions& model, Trainer& trainer, c
 void set_tensors(Part part, const Tensors& tensors, Trainer& trainer) {
     const auto blocks = trainer.parameters().blocks();
     for (int block = 0; block < int(blocks.size()); ++block) {
-        const Rows rows = flat_rows(part, trainer, block);
+        const Rows rows = change_rows(part, trainer, block);
         if (rows.cols() == 0) continue;  // sgd has no moments
         auto out = rows.row<float>(0).begin();
         for (const TensorSpec& tensor : blocks[block]->spec().tensors) {

@@ -103,8 +103,9 @@ TEST_F(ResumeLayoutsTest, GoesOnBitForBitInTheSameLayout) {
         const auto ends = blocks_of(*whole), resumed_ends = blocks_of(*resumed);
         for (std::size_t b = 0; b < ends.size(); ++b) {
             if (!ends[b].is_here()) continue;
-            for (const auto rows : {&StoredBlock::value, &StoredBlock::moment1, &StoredBlock::moment2})
-                EXPECT_TRUE(std::ranges::equal((ends[b].*rows).row<float>(0), (resumed_ends[b].*rows).row<float>(0)))
+            for (const Quantity quantity : all_quantities)
+                EXPECT_TRUE(std::ranges::equal(ends[b].rows(quantity).row<float>(0),
+                                               resumed_ends[b].rows(quantity).row<float>(0)))
                     << "EP=" << ep << ", " << ends[b].spec.tensors.front().name;
         }
     }

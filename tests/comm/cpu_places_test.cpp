@@ -69,6 +69,12 @@ TEST(CpuPlaces, TakesTheFirstCpusOfTheOrder) {
     EXPECT_EQ(plan_cpus(ranks, four, 1).cpus_of, (std::vector<std::vector<int>>{{0}, {2}}));
 }
 
+TEST(CpuPlaces, AreThoseOfALauncherUnderEachOfItsNames) {
+    for (const char* name : {"mpirun", "mpirun.openmpi", "mpiexec.openmpi", "orterun", "prterun", "orted", "prted"})
+        EXPECT_TRUE(starts_ranks(name)) << name;
+    for (const char* name : {"", ".openmpi", "mpirunner", "bash", "expar"}) EXPECT_FALSE(starts_ranks(name)) << name;
+}
+
 TEST(CpuPlaces, AreWrittenAsRanges) {
     EXPECT_EQ(text_of_cpus({}), "");
     EXPECT_EQ(text_of_cpus(std::vector{0, 1, 2, 5, 7, 8}), "0-2,5,7-8");

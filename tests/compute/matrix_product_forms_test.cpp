@@ -212,18 +212,23 @@ TEST_P(CpuProductFormsTest, AssignedGradientsStartFromNothing) {
 
 TEST_P(CpuProductFormsTest, ReadsAWeightAnewOnceItHasChanged) {
     const auto cpu = make_cpu(2);
-    Matrix values = random_matrix(*cpu, DType::float32, 40, 50, 1);
-    const auto weight = cpu->product().weight(values, DType::float32);
-    const Matrix x = random_matrix(*cpu, DType::float32, 9, 50, 2), dy = random_matrix(*cpu, DType::float32, 9, 40, 3);
-    Matrix y(*cpu, DType::float32, 9, 40), dx(*cpu, DType::float32, 9, 50);
-    cpu->product().forward(x, *weight, y, cpu->stream());
-    cpu->product().input_gradient(dy, *weight, dx, cpu->stream());
-    values.zero(cpu->stream());
-    weight->changed();
-    cpu->product().forward(x, *weight, y, cpu->stream());
-    cpu->product().input_gradient(dy, *weight, dx, cpu->stream());
-    EXPECT_TRUE(same_bits(y, zero_matrix(*cpu, DType::float32, 9, 40)));
-    EXPECT_TRUE(same_bits(dx, zero_matrix(*cpu, DType::float32, 9, 50)));
+    for (const DType dtype : {DType::float32, DType::bfloat16}) {
+        Matrix values = random_matrix(*cpu, DType::float32, 40, 50, 1);
+        const auto weight = cpu->product().weight(values, dtype);
+        const Matrix x = random_matrix(*cpu, dtype, 9, 50, 2), dy = random_matrix(*cpu, dtype, 9, 40, 3);
+        Matrix y(*cpu, dtype, 9, 40), dx(*cpu, dtype, 9, 50);
+        const auto multiply = [&] {
+            cpu->product().forward(x, *weight, y, cpu->stream());
+            cpu->product().input_gradient(dy, *weight, dx, cpu->stream());
+        };
+        multiply();
+        EXPECT_FALSE(same_bits(y, zero_matrix(*cpu, dtype, 9, 40)));
+        values.zero(cpu->stream());
+        weight->changed();
+        multiply();
+        EXPECT_TRUE(same_bits(y, zero_matrix(*cpu, dtype, 9, 40)));
+        EXPECT_TRUE(same_bits(dx, zero_matrix(*cpu, dtype, 9, 50)));
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(InstructionSets, CpuProductFormsTest, testing::ValuesIn(instruction_sets()),

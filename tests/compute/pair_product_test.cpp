@@ -239,21 +239,6 @@ TEST_P(PairProductTest, GradientsOfWeightsAddBlocksInOrder) {
     EXPECT_TRUE(same_bits(at_once, in_parts));
 }
 
-TEST_P(PairProductTest, ReadAWeightAnewWhenItHasChanged) {
-    const auto device = make_cpu(1);
-    const Matrix x = random_of(*device, DType::bfloat16, 4, 40, 1);
-    Matrix values = random_of(*device, DType::float32, 24, 40, 2);
-    const auto weight = device->product().weight(values, DType::bfloat16);
-    Matrix y(*device, DType::bfloat16, 4, 24), zeros = zero_matrix(*device, DType::float32, 24, 40);
-    device->product().forward(x, *weight, y, device->stream());
-    EXPECT_NE(value(y, 0, 0), 0);
-    values.zero(device->stream());
-    weight->changed();
-    device->product().forward(x, *weight, y, device->stream());
-    expect_values(
-        y, [](int, int) { return 0.0; }, 0);
-}
-
 INSTANTIATE_TEST_SUITE_P(InstructionSets, PairProductTest, testing::ValuesIn(instruction_sets()), instruction_set_name);
 
 }  // namespace

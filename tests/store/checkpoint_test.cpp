@@ -106,7 +106,8 @@ TEST_F(CheckpointTest, CanDoWithoutMoments) {
     EXPECT_FALSE(reader.header().has_moments);
     reader.load(loaded.blocks());
     const auto& block = loaded.blocks().front();
-    EXPECT_TRUE(std::ranges::equal(block.value.row<float>(0), saved.blocks().front().value.row<float>(0)));
+    EXPECT_TRUE(std::ranges::equal(block.rows(Quantity::value).row<float>(0),
+                                   saved.blocks().front().rows(Quantity::value).row<float>(0)));
     EXPECT_TRUE(
         std::ranges::equal(block.moment1.row<float>(0), model(world, 2).blocks().front().moment1.row<float>(0)));
     world.barrier();

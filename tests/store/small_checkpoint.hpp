@@ -47,19 +47,18 @@ public:
         ASSERT_EQ(blocks_.size(), other.blocks_.size());
         for (std::size_t i = 0; i < blocks_.size(); ++i) {
             if (!blocks_[i].is_here()) continue;
-            const auto same = [&](Rows StoredBlock::*rows) {
-                return std::ranges::equal((blocks_[i].*rows).row<float>(0), (other.blocks_[i].*rows).row<float>(0));
-            };
-            EXPECT_TRUE(same(&StoredBlock::value)) << blocks_[i].spec.tensors.front().name;
-            EXPECT_TRUE(same(&StoredBlock::moment1)) << blocks_[i].spec.tensors.front().name;
-            EXPECT_TRUE(same(&StoredBlock::moment2)) << blocks_[i].spec.tensors.front().name;
+            for (const Quantity quantity : all_quantities)
+                EXPECT_TRUE(std::ranges::equal(blocks_[i].rows(quantity).row<float>(0),
+                                               other.blocks_[i].rows(quantity).row<float>(0)))
+                    << blocks_[i].spec.tensors.front().name << ", " << int(quantity);
         }
     }
 
 private:
     Rows add_moment(const StoredBlock& block, float factor) {
-        moments_.emplace_back(*device_, DType::float32, 1, block.value.cols());
-        std::ranges::transform(block.value.row<float>(0), moments_.back().view().row<float>(0).begin(),
+        const ConstRows values = block.rows(Quantity::value);
+        moments_.emplace_back(*device_, DType::float32, 1, values.cols());
+        std::ranges::transform(values.row<float>(0), moments_.back().view().row<float>(0).begin(),
                                [factor](float value) { return factor * value; });
         return moments_.back();
     }

@@ -6,6 +6,7 @@
 
 #include "expar/base/matrix.hpp"
 #include "expar/base/random.hpp"
+#include "expar/bench/kernel_case.hpp"  // relative_error
 
 namespace expar {
 
@@ -39,18 +40,6 @@ inline double element(ConstRows rows, int r, int c) {
     double value = 0;
     with_element(rows.dtype(), [&]<class Element>(Element) { value = double(rows.row<Element>(r)[c]); });
     return value;
-}
-
-/// max |a - b| / max |b|; NaN where either has one. 0 for empty matrices.
-inline double relative_error(ConstRows a, ConstRows b) {
-    double error = 0, largest = 0;
-    for (int r = 0; r < b.rows(); ++r)
-        for (int c = 0; c < b.cols(); ++c) {
-            const double difference = std::abs(element(a, r, c) - element(b, r, c));
-            if (!(difference <= error)) error = difference;
-            largest = std::max(largest, std::abs(element(b, r, c)));
-        }
-    return error == 0 ? 0 : error / largest;
 }
 
 /// What rows of `dtype` may differ by, of the largest: `real` for float32; a rounding to bfloat16 the other way, half a

@@ -43,7 +43,8 @@ struct KernelRow {
 struct KernelBenchOptions {
     std::vector<InstructionSet> sets;
     int threads = 1;
-    double seconds = 2;  ///< for each row at most
+    double seconds = 2;       ///< for each row at most
+    std::vector<int> cpus{};  ///< one for each thread to stay on; none: the system chooses
 };
 
 /// Those of kernel_cases() whose kernel, shape and type have `filter` within. Throws UserError when none has.

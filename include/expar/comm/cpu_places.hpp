@@ -2,6 +2,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "expar/comm/communicator.hpp"
@@ -21,6 +22,9 @@ struct Launch {
     Bound bound = Bound::no;
     Launcher launcher = Launcher::none;
 };
+
+/// Whether a program of that name, "mpirun.openmpi", is Open MPI's launcher or the daemon that it has on other nodes.
+[[nodiscard]] bool starts_ranks(std::string_view program);
 
 /// Which CPU each thread of the ranks of one node is to keep to.
 struct CpuPlan {

@@ -35,5 +35,8 @@ enum class InstructionSet { avx2, avx512, avx512_bf16, amx };
 /// For a given one; rows may differ in their last bits from those of another.
 /// `cpus` has one for each thread, the calling one first, to stay on; none: the system chooses.
 [[nodiscard]] std::unique_ptr<Device> make_cpu_device(int threads, InstructionSet set, std::span<const int> cpus = {});
+/// Puts the threads of such a device on their CPUs once more: whoever has used fewer of OpenMP's threads meanwhile, a
+/// library for small products, has ended the others.
+void keep_threads_on(std::span<const int> cpus);
 
 }  // namespace expar

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <span>
@@ -18,16 +19,23 @@ namespace expar {
 
 inline constexpr std::string_view checkpoint_format = "expar-checkpoint-2";
 
-/// One block of the model as a checkpoint sees it from one rank. Views of float32 in host memory, [1, count]; without
-/// data where this rank does not hold the block, and moments without data where there are none.
+/// What is stored of every block.
+enum class Quantity { value, moment1, moment2 };
+inline constexpr std::array all_quantities = {Quantity::value, Quantity::moment1, Quantity::moment2};
+
+/// One block of the model as a checkpoint sees it from one rank. Its rows are float32 in host memory, [1, count];
+/// without data where this rank does not hold the block, and moments without data where there are none.
 struct StoredBlock {
     BlockSpec spec;
-    int writer = 0;  ///< the one of its holders that writes it
-    Rows value;
+    int writer = 0;                        ///< the one of its holders that writes it
+    ParameterBlock* parameters = nullptr;  ///< null: on other ranks
     Rows moment1;
     Rows moment2;
 
-    [[nodiscard]] bool is_here() const { return value.data() != nullptr; }
+    [[nodiscard]] bool is_here() const { return parameters != nullptr; }
+    [[nodiscard]] ConstRows rows(Quantity quantity) const;
+    /// The same for writing.
+    [[nodiscard]] Rows change(Quantity quantity) const;
 };
 
 /// Every block of the model in the order of describe_blocks(), whether this rank holds it or not; what several ranks

@@ -75,8 +75,6 @@ public:
     [[nodiscard]] const Transformer& transformer() const;
     [[nodiscard]] const Placement& placement() const;
     [[nodiscard]] const Layout& layout() const;
-    [[nodiscard]] const DispatchCounters& dispatch_counters() const;
-    [[nodiscard]] const Traffic& dispatch_traffic() const;
     /// As TrainOptions::overlap_gradients, from the next step on; on all ranks alike.
     void overlap_gradients(bool on);
     /// Of this rank, since the last call.

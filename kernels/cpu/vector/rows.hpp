@@ -26,11 +26,6 @@ void add_row(const From* in, To* out, long count) {
 }
 
 template <class Vector, class Element>
-void round_row(const float* in, Element* out, long count) {
-    for_each_vector<Vector>(count, [=](long i, auto lanes) { Vector::load(in + i, lanes).store(out + i, lanes); });
-}
-
-template <class Vector, class Element>
 void weighted_sum_of_rows(const Element* const* rows, const float* weights, int terms, Element* out, long count) {
     for_each_vector<Vector>(count, [=](long i, auto lanes) {
         Vector total = Vector::all(0);
@@ -69,9 +64,9 @@ float scale_and_dot_row(float factor, const Element* a, const Element* b, Elemen
 
 template <class Vector, class Element>
 constexpr RowKernels<Element> row_kernels = {
-    scale_row<Vector, Element>,      add_scaled_row<Vector, Element>,    add_row<Vector, Element, Element>,
-    add_row<Vector, Element, float>, round_row<Vector, Element>,         weighted_sum_of_rows<Vector, Element>,
-    dot_of_rows<Vector, Element>,    sum_of_squares_of<Vector, Element>, scale_and_dot_row<Vector, Element>,
+    scale_row<Vector, Element>,         add_scaled_row<Vector, Element>,       add_row<Vector, Element, Element>,
+    add_row<Vector, Element, float>,    weighted_sum_of_rows<Vector, Element>, dot_of_rows<Vector, Element>,
+    sum_of_squares_of<Vector, Element>, scale_and_dot_row<Vector, Element>,
 };
 
 }  // namespace expar

@@ -15,11 +15,11 @@ float largest_of(const float* in, long count) {
 }
 
 template <class Vector>
-float exponentials_of(float scale, float shift, const float* in, float* out, long count) {
+float exponentials_of(float shift, const float* in, float* out, long count) {
     const Vector zero = Vector::all(0);
     Vector total = zero;
     for_each_vector<Vector>(count, [&](long i, auto lanes) {
-        const Vector value = exp(fma(Vector::all(scale), Vector::load(in + i, lanes), Vector::all(-shift)));
+        const Vector value = exp(Vector::load(in + i, lanes) - Vector::all(shift));
         value.store(out + i, lanes);
         total = total + or_else(value, lanes, zero);
     });
@@ -27,11 +27,11 @@ float exponentials_of(float scale, float shift, const float* in, float* out, lon
 }
 
 template <class Vector>
-float sum_of_exponentials_of(float scale, float shift, const float* in, long count) {
+float sum_of_exponentials_of(float shift, const float* in, long count) {
     const Vector zero = Vector::all(0);
     Vector total = zero;
     for_each_vector<Vector>(count, [&](long i, auto lanes) {
-        const Vector value = exp(fma(Vector::all(scale), Vector::load(in + i, lanes), Vector::all(-shift)));
+        const Vector value = exp(Vector::load(in + i, lanes) - Vector::all(shift));
         total = total + or_else(value, lanes, zero);
     });
     return sum(total);

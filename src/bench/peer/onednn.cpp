@@ -20,6 +20,18 @@ memory::desc describe(int rows, int columns, bool transposed, DType dtype) {
     return {{rows, columns}, type_of(dtype), strides};
 }
 
+// OpenMP's number of threads, which is as before once this is gone.
+class ThreadCount {
+public:
+    explicit ThreadCount(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
+    ThreadCount(const ThreadCount&) = delete;
+    ThreadCount& operator=(const ThreadCount&) = delete;
+    ~ThreadCount() { omp_set_num_threads(before_); }
+
+private:
+    int before_;
+};
+
 struct Shared {
     dnnl::engine engine{dnnl::engine::kind::cpu, 0};
     dnnl::stream stream{engine};
@@ -52,10 +64,8 @@ private:
     template <class Work>
     [[nodiscard]] auto on_threads(Work work) const {
         return [work, threads = threads_]() mutable {
-            const int before = omp_get_max_threads();
-            omp_set_num_threads(threads);
+            const ThreadCount count(threads);
             work();
-            omp_set_num_threads(before);
         };
     }
 
