@@ -23,6 +23,7 @@
 #include "expar/comm/exchange.hpp"            // all-to-all of rows
 #include "expar/comm/layout.hpp"              // EP x DP
 #include "expar/comm/rank_status.hpp"         // what a rank did last
+#include "expar/comm/start_messages.hpp"      // rows to and from chosen ranks
 #include "expar/comm/topology.hpp"            // which ranks share a node
 #include "expar/comm/traffic.hpp"             // what was handed to MPI
 #include "expar/comm/verdict.hpp"             // what rank 0 judges for all

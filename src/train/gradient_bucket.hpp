@@ -1,20 +1,29 @@
 #pragma once
 
+#include <utility>
 #include <vector>
 
-#include "expar/comm/exchange.hpp"
+#include "expar/comm/communicator.hpp"
 #include "expar/moe/parameter_block.hpp"
 
 namespace expar {
+
+/// The ranks that hold the same blocks, twice: parts and sums of several buckets travel at a time, each kind in the
+/// order of the buckets.
+struct GradientHosts {
+    Communicator parts, sums;
+
+    explicit GradientHosts(Communicator members) : parts(std::move(members)), sums(parts.duplicate()) {}
+};
 
 /// Consecutive gradients of equal hosts on their way: parts to the owners of the shards, sums back to all.
 ///
 /// start(), then combine() once parts_arrived(), then finish() once sums_arrived(); the two wait if called sooner.
 class GradientBucket {
 public:
-    GradientBucket(Device& device, const Communicator& hosts, std::vector<ParameterBlock*> blocks);
+    GradientBucket(Device& device, const GradientHosts& hosts, std::vector<ParameterBlock*> blocks);
 
-    void start(Exchange& exchange);
+    void start();
     [[nodiscard]] bool parts_arrived() { return transfer_.progress(); }
     void combine();
     [[nodiscard]] bool sums_arrived() { return transfer_.progress(); }
@@ -29,10 +38,12 @@ private:
 
     void pack();
     void unpack();
-    [[nodiscard]] Rows all();  ///< staged, or a block's own gradient
+    [[nodiscard]] Rows all();            ///< staged, or a block's own gradient
+    [[nodiscard]] Rows shard(int host);  ///< what `host` adds
+    [[nodiscard]] Rows part(int host);   ///< what `host` has of this rank's shard
 
     Device& device_;
-    const Communicator& hosts_;
+    const GradientHosts& hosts_;
     std::vector<ParameterBlock*> blocks_;
     DType dtype_;
     int rows_ = 0;

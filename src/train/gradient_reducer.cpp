@@ -11,8 +11,9 @@
 namespace expar {
 namespace {
 
-// Large enough that a message costs more than its start, small enough that the first leaves early.
-constexpr std::size_t full_bytes = std::size_t(1) << 20;
+// Large enough that a bucket costs more than its start, small enough that the first leaves early and the last, which
+// nothing hides, is short. A block of this size is a bucket of its own, and travels from where it lies.
+constexpr std::size_t full_bytes = std::size_t(1) << 18;
 constexpr std::size_t limit_bytes = std::size_t(4) << 20;
 
 // Runs of blocks: a run ends once it is full, or where the next block would break the limit.
@@ -42,20 +43,19 @@ struct GradientReducer::Bucket {
 
 // The hosts of one set with what they sum. Buckets pass every stage in their order, which is the same on all hosts.
 struct GradientReducer::Group {
-    Communicator hosts;  // for the way back; the exchange has its own for the way there
-    std::unique_ptr<Exchange> exchange;
+    GradientHosts hosts;
     std::vector<std::unique_ptr<Bucket>> buckets;
     std::size_t started = 0, combined = 0, finished = 0;
     std::size_t bytes_under_way = 0;  // of the buckets that are started and not combined
 
-    explicit Group(Communicator members) : hosts(std::move(members)), exchange(make_exchange("native", hosts)) {}
+    explicit Group(Communicator members) : hosts(std::move(members)) {}
 
     void start() {
         while (started < buckets.size() && buckets[started]->complete()) {
             const std::size_t more = buckets[started]->rows.bytes();
             if (started > combined && bytes_under_way + more > most_bytes_under_way) return;
             bytes_under_way += more;
-            buckets[started++]->rows.start(*exchange);
+            buckets[started++]->rows.start();
         }
     }
     void combine() {

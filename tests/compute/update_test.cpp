@@ -55,6 +55,23 @@ TEST_P(CpuUpdateTest, GivesWhatTheReferenceGives) {
     }
 }
 
+TEST_P(CpuUpdateTest, SumsInPlaceOfAnyPart) {
+    const auto reference = make_reference_device();
+    const auto cpu = make_cpu(2);
+    for (const int at : {0, 1, 2}) {
+        for (Device* device : {reference.get(), cpu.get()}) {
+            std::vector<Matrix> parts;
+            for (std::uint64_t seed = 1; seed <= 3; ++seed)
+                parts.push_back(random_matrix(*device, DType::float32, 3, 5000, seed));
+            Matrix apart(*device, DType::float32, 3, 5000);
+            const std::vector<ConstRows> views(parts.begin(), parts.end());
+            device->update().sum_in_order(views, apart, device->stream());
+            device->update().sum_in_order(views, parts[at], device->stream());
+            EXPECT_TRUE(same_bits(parts[at], apart)) << device->name() << ", part " << at;
+        }
+    }
+}
+
 // Written from the paper, for one number.
 TEST(Update, AdamWFollowsItsFormula) {
     const auto device = make_reference_device();

@@ -30,7 +30,8 @@ public:
                      Stream& stream) const = 0;
     /// Of rows, too. In float64, in an order that depends on the shape alone; in the host's hands when it returns.
     [[nodiscard]] virtual double sum_of_squares(ConstRows values, Stream& stream) const = 0;
-    /// out = Σ_i parts[i], i ascending, in the matrix's type: how gradients of several ranks become one.
+    /// out = Σ_i parts[i], i ascending, in the matrix's type: how gradients of several ranks become one. `out` may be
+    /// one of the parts.
     virtual void sum_in_order(std::span<const ConstRows> parts, Rows out, Stream& stream) const = 0;
 };
 

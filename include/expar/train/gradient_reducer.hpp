@@ -22,10 +22,10 @@ struct ReductionSeconds {
 /// Sums the gradients of every block over the ranks that hold it, while backward still runs.
 ///
 /// Dense and router blocks are summed over all ranks, an expert over its hosts in every EP group (HostSets). Blocks of
-/// the same hosts travel in buckets of about a megabyte, those first that backward reaches first. A bucket is cut into
-/// one shard per host; a shard's parts travel to its owner, who adds them in ascending rank, and the sum travels back:
-/// all hosts get identical bits, in every run. Only sums: the objective has been scaled before. Blocks that one rank
-/// alone holds are left as they are.
+/// the same hosts travel in buckets of a quarter of a megabyte or more, those first that backward reaches first. A
+/// bucket is cut into one shard per host; a shard's parts travel to its owner, who adds them in ascending rank, and the
+/// sum travels back: all hosts get identical bits, in every run. Only sums: the objective has been scaled before.
+/// Blocks that one rank alone holds are left as they are.
 class GradientReducer {
 public:
     /// What other ranks' parts may take at a time, of one set of hosts, unless one bucket alone takes more.
