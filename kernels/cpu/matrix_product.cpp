@@ -1,9 +1,11 @@
 #include "expar/compute/matrix_product.hpp"
 
 #include <unistd.h>
+#include <xmmintrin.h>
 
 #include <algorithm>
 
+#include "gradient_grid.hpp"
 #include "operations.hpp"
 #include "packed_weight.hpp"
 #include "product_results.hpp"
@@ -89,18 +91,12 @@ public:
         if (on_pairs(dy.dtype()) && on_pairs(x.dtype()))
             return pairs_->weight_gradient(dy, x, offsets, dw, write, stream);
         const SourceRows left(dy), right(x);
-        const Area area = cut_gradient(long(dw.size()), dy.cols(), x.cols());
-        const auto parts = [](int length, int part) { return (length + part - 1) / part; };
-        const int row_parts = parts(dy.cols(), area.rows), column_parts = parts(x.cols(), area.columns);
-        threads_.for_each_task(long(dw.size()) * row_parts * column_parts, [&](long task, Scratch& scratch) {
-            const int row = int(task / column_parts % row_parts) * area.rows;
-            const int column = int(task % column_parts) * area.columns;
-            const auto group = std::size_t(task / column_parts / row_parts);
-            const Rows part = dw[group]
-                                  .slice(row, std::min(area.rows, dy.cols() - row))
-                                  .columns(column, std::min(area.columns, x.cols() - column));
-            const Factors factors{left, right, offsets[group], offsets[group + 1], row, column};
-            add_outer_products(factors, floats(part), write, scratch);
+        const GradientGrid tasks(dw, 512, threads_.count());
+        const bool past_caches = write == Write::assign && leave_caches(dw);
+        threads_.for_each_task(tasks.count(), [&](long i, Scratch& scratch) {
+            const GradientPart part = tasks.at(i);
+            const Factors factors{left, right, offsets[part.group], offsets[part.group + 1], part.row, part.column};
+            add_outer_products(factors, floats(part.of(dw)), {write, past_caches}, scratch);
         });
     }
 
@@ -247,19 +243,14 @@ private:
             std::copy_n(rows.floats(row, column), count, to);
     }
 
-    // Parts of dw whose factors stay near; some for each thread.
-    [[nodiscard]] Area cut_gradient(long groups, int rows, int columns) const {
-        Area area{512, 512};
-        const auto tasks = [&] {
-            return groups * ((rows + area.rows - 1) / area.rows) * ((columns + area.columns - 1) / area.columns);
-        };
-        while (threads_.count() > 1 && area.rows > 128 && tasks() < 4L * threads_.count())
-            (area.rows >= area.columns ? area.rows : area.columns) /= 2;
-        return area;
-    }
+    struct Writing {
+        Write write;
+        bool past_caches;
+    };
 
     // dw (+)= dyᵀ x. Rows of both are taken in parts, whose products continue the same sums.
-    void add_outer_products(const Factors& in, FloatRows<float*> dw, Write write, Scratch& scratch) const {
+    void add_outer_products(const Factors& in, FloatRows<float*> dw, Writing writing, Scratch& scratch) const {
+        const Write write = writing.write;
         const ProductKernels& product = kernels_.product;
         for (int n = 0; in.first == in.end && write == Write::assign && n < dw.rows; ++n)
             std::fill_n(dw.row(n), dw.cols, 0.0F);
@@ -277,18 +268,43 @@ private:
             const LeftRows dy = floats_of(in.dy, {first, depth}, {in.left_column, dw.rows}, wide);
             product.pack_left(dy.data, dy.stride, depth, dw.rows, left);
             pack_right(floats_of(in.x, {first, depth}, {in.right_column, dw.cols}, wide), {depth, dw.cols}, right);
-            for (int column = 0; column < dw.cols; column += width_)
-                product.multiply({.rows = dw.rows,
-                                  .columns = std::min(width_, dw.cols - column),
-                                  .depth = depth,
-                                  .a = left,
-                                  .a_stride = 0,
-                                  .a_tiled = true,
-                                  .b = right + column / width_ * panel_apart(depth),
-                                  .c = dw.data + column,
-                                  .c_stride = dw.stride,
-                                  .add = write == Write::add || first > in.first});
+            const bool add = write == Write::add || first > in.first;
+            const bool past_caches = writing.past_caches && longest <= few_rows && starts_lines(dw);
+            if (longest <= few_rows)
+                product.add_outer_products({.rows = dw.rows,
+                                            .columns = dw.cols,
+                                            .depth = depth,
+                                            .a = left,
+                                            .b = right,
+                                            .b_stride = panel_apart(depth),
+                                            .c = dw.data,
+                                            .c_stride = dw.stride,
+                                            .add = add,
+                                            .past_caches = past_caches});
+            else
+                multiply_along_columns({left, right, depth}, dw, add);
+            if (past_caches) _mm_sfence();
         }
+    }
+
+    // Of an outer product.
+    struct PackedFactors {
+        const float *left, *right;
+        int depth;
+    };
+
+    void multiply_along_columns(const PackedFactors& in, FloatRows<float*> dw, bool add) const {
+        for (int column = 0; column < dw.cols; column += width_)
+            kernels_.product.multiply({.rows = dw.rows,
+                                       .columns = std::min(width_, dw.cols - column),
+                                       .depth = in.depth,
+                                       .a = in.left,
+                                       .a_stride = 0,
+                                       .a_tiled = true,
+                                       .b = in.right + column / width_ * panel_apart(in.depth),
+                                       .c = dw.data + column,
+                                       .c_stride = dw.stride,
+                                       .add = add});
     }
 
     [[nodiscard]] std::ptrdiff_t panel_apart(int depth) const { return std::ptrdiff_t(depth) * width_ + 16; }

@@ -25,6 +25,9 @@ struct PairProduct {
     float* c;           ///< [rows, columns]
     long c_stride;
     bool add;  ///< the chain starts from what is there, else from 0
+    /// Whole panels of c are written past the caches, whose lines c and its rows then start with. The caller makes a
+    /// store fence before others read it.
+    bool past_caches = false;
 };
 
 template <class T>
@@ -49,6 +52,7 @@ struct PairPacking {
 
 struct PairKernels {
     int rows_at_once;  ///< the fewest that reach the full rate: a panel of b stays near for them
+    int tile_rows;     ///< of c, whose sums are in registers at once
     /// What a thread calls around its products; cheap beside one of them.
     void (*begin)();
     void (*end)();

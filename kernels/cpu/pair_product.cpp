@@ -1,5 +1,8 @@
+#include <xmmintrin.h>
+
 #include <algorithm>
 
+#include "gradient_grid.hpp"
 #include "operations.hpp"
 #include "pair_weight.hpp"
 #include "product_results.hpp"
@@ -47,20 +50,13 @@ public:
 
     void weight_gradient(ConstRows dy, ConstRows x, std::span<const int> offsets, std::span<const Rows> dw, Write write,
                          Stream&) const override {
-        const auto parts = [](int length, int most) { return (length + most - 1) / most; };
-        int most = 512;  // rows and columns of a task; each thread should get some tasks
-        while (threads_.count() > 1 && most > 128 &&
-               long(dw.size()) * parts(dy.cols(), most) * parts(x.cols(), most) < 4L * threads_.count())
-            most /= 2;
-        const int row_parts = parts(dy.cols(), most), column_parts = parts(x.cols(), most);
         const SourceRows left(dy), right(x);
-        threads_.for_each_task(long(dw.size()) * row_parts * column_parts, [&](long task, Scratch& scratch) {
-            const auto group = std::size_t(task / column_parts / row_parts);
-            const int row = int(task / column_parts % row_parts) * most, column = int(task % column_parts) * most;
-            const Rows part = dw[group]
-                                  .slice(row, std::min(most, dy.cols() - row))
-                                  .columns(column, std::min(most, x.cols() - column));
-            add_outer_products({left, right, {offsets[group], offsets[group + 1]}, row, column}, floats(part), write,
+        const GradientGrid tasks(dw, 512, threads_.count());
+        const bool past_caches = write == Write::assign && leave_caches(dw);
+        threads_.for_each_task(tasks.count(), [&](long i, Scratch& scratch) {
+            const GradientPart part = tasks.at(i);
+            const Range rows{offsets[part.group], offsets[part.group + 1]};
+            add_outer_products({left, right, rows, part.row, part.column}, floats(part.of(dw)), {write, past_caches},
                                scratch);
         });
     }
@@ -128,8 +124,14 @@ private:
         });
     }
 
+    struct Writing {
+        Write write;
+        bool past_caches;
+    };
+
     // dw (+)= dyᵀ x. Rows of both are taken in parts, whose products continue the same sums.
-    void add_outer_products(const Factors& in, FloatRows<float*> dw, Write write, Scratch& scratch) const {
+    void add_outer_products(const Factors& in, FloatRows<float*> dw, Writing writing, Scratch& scratch) const {
+        const Write write = writing.write;
         constexpr int most_depth = 512;
         const int longest = whole_depth(std::min(most_depth, in.rows.end - in.rows.first));
         const long stride = longest + 32;  // apart from a power of two, which would crowd few lines of the cache
@@ -147,16 +149,23 @@ private:
             with_packing(in.x, first, in.right_column, [&](const auto& packing, const auto* rows) {
                 packing.right({rows, in.x.stride(), count, dw.cols}, right);
             });
-            for (int column = 0; column < dw.cols; column += panel)
-                kernels_.multiply({.rows = dw.rows,
-                                   .columns = std::min(panel, dw.cols - column),
-                                   .depth = depth,
-                                   .a = left,
-                                   .a_stride = stride,
-                                   .b = right + std::ptrdiff_t(column) * depth,
-                                   .c = dw.data + column,
-                                   .c_stride = dw.stride,
-                                   .add = write == Write::add || first > in.rows.first});
+            // Of few terms, sums take longest to be written, which goes along the rows.
+            const int rows = count <= few_rows ? kernels_.tile_rows : dw.rows;
+            const int columns = count <= few_rows ? dw.cols : panel;
+            const bool past_caches = writing.past_caches && in.rows.end - in.rows.first <= few_rows && starts_lines(dw);
+            for (int column = 0; column < dw.cols; column += columns)
+                for (int row = 0; row < dw.rows; row += rows)
+                    kernels_.multiply({.rows = std::min(rows, dw.rows - row),
+                                       .columns = std::min(columns, dw.cols - column),
+                                       .depth = depth,
+                                       .a = left + row * stride,
+                                       .a_stride = stride,
+                                       .b = right + std::ptrdiff_t(column) * depth,
+                                       .c = dw.row(row) + column,
+                                       .c_stride = dw.stride,
+                                       .add = write == Write::add || first > in.rows.first,
+                                       .past_caches = past_caches});
+            if (past_caches) _mm_sfence();
         }
         kernels_.end();
     }

@@ -152,14 +152,30 @@ struct PanelProduct {
     const float* b;        ///< [depth, panel_columns], packed
     float* c;              ///< [rows, columns]
     long c_stride;
-    bool add;          ///< the chain starts from what is there, else from 0
-    long after_b = 0;  ///< floats behind b that are brought near meanwhile, for the product to come
+    bool add;                  ///< the chain starts from what is there, else from 0
+    long after_b = 0;          ///< floats behind b that are brought near meanwhile, for the product to come
+    bool past_caches = false;  ///< see OuterProducts
+};
+
+/// c (+)= aᵀ b of few rows each: c takes longest, and is written along its rows. Bits are those of PanelProduct.
+struct OuterProducts {
+    int rows, columns, depth;
+    const float* a;  ///< as pack_left leaves it
+    const float* b;  ///< panels of [depth, panel_columns], packed
+    long b_stride;   ///< from one panel to the next
+    float* c;        ///< [rows, columns]
+    long c_stride;
+    bool add;
+    /// Whole panels of c are written past the caches, whose lines c and its rows then start with. The caller makes a
+    /// store fence before others read it.
+    bool past_caches;
 };
 
 struct ProductKernels {
     int panel_columns;
     int tile_rows;  ///< of c, whose sums are in registers at once
     void (*multiply)(const PanelProduct& product);
+    void (*add_outer_products)(const OuterProducts& products);
     /// out[d][r] = in[r][d] of `rows` <= panel_columns rows and `depth` columns, zeros up to panel_columns
     void (*pack_transposed)(const float* in, long stride, int rows, int depth, float* out);
     /// out[d][c] = in[d][c] of `depth` rows and `columns` <= panel_columns, zeros up to panel_columns

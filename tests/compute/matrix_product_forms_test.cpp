@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <limits>
 #include <vector>
@@ -208,6 +209,41 @@ TEST_P(CpuProductFormsTest, AssignedGradientsStartFromNothing) {
         cpu->product().weight_gradient(dy, x, offsets, added, Write::add, cpu->stream());
         for (std::size_t g = 0; g < 3; ++g) EXPECT_TRUE(same_bits(dw[g], zeros[g])) << g;
     }
+}
+
+// So many gradients that they are written past the caches: columns of wider matrices, whose others stay ones. Those of
+// 528 floats are whole lines of the cache.
+TEST_P(CpuProductFormsTest, GradientsTooLargeForTheCachesAreThoseOfTheirGroupsAlone) {
+    constexpr int outputs = 1100;
+    const std::vector<int> rows = {1, 16, 17, 0, 33, 64, 128, 129};
+    const auto cpu = make_cpu(2);
+    const std::size_t cache = std::size_t(std::max(sysconf(_SC_LEVEL3_CACHE_SIZE), 32L << 20));
+    const auto ones = [&](int columns) {
+        Matrix matrix(*cpu, DType::float32, outputs, columns);
+        for (int r = 0; r < outputs; ++r) std::ranges::fill(matrix.view().row<float>(r), 1.0F);
+        return matrix;
+    };
+    for (const DType dtype : {DType::float32, DType::bfloat16})
+        for (const auto& [width, inputs] : {std::pair{528, 528}, {528, 499}, {524, 524}}) {
+            std::vector<int> offsets = {0};
+            std::vector<Matrix> wide;
+            std::vector<Rows> dw;
+            for (std::size_t bytes = 0; bytes <= cache / 8; bytes += dw.back().bytes()) {
+                offsets.push_back(offsets.back() + rows[wide.size() % rows.size()]);
+                wide.push_back(ones(width));
+                dw.push_back(wide.back().view().columns(0, inputs));
+            }
+            const Matrix x = random_rows(*cpu, dtype, offsets.back(), inputs, 1);
+            const Matrix dy = random_rows(*cpu, dtype, offsets.back(), outputs, 2);
+            cpu->product().weight_gradient(dy, x, offsets, dw, Write::assign, cpu->stream());
+            for (std::size_t g = 0; g < dw.size(); ++g) {
+                Matrix alone = ones(width);
+                const int first = offsets[g], count = offsets[g + 1] - first;
+                cpu->product().weight_gradient(dy.view().slice(first, count), x.view().slice(first, count),
+                                               alone.view().columns(0, inputs), cpu->stream(), Write::assign);
+                ASSERT_TRUE(same_bits(wide[g], alone)) << count << " rows of " << inputs;
+            }
+        }
 }
 
 TEST_P(CpuProductFormsTest, ReadsAWeightAnewOnceItHasChanged) {

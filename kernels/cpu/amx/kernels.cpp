@@ -58,10 +58,12 @@ struct Block {
     long c_stride;
     int depth;
     bool add;
+    bool alone;  ///< the only one of its panels
 };
 
-// Rows of a are read past the nearest cache, as far as the processor allows, so that the panel of b stays in it.
-template <bool whole>
+// Several blocks of rows are read past the nearest cache, as far as the processor allows, so that the panel of b stays
+// in it. One alone stays itself.
+template <bool whole, bool alone>
 [[gnu::always_inline]] inline void multiply_block(const Block& p) {
     const long a_bytes = p.a_stride * long(sizeof *p.a), c_bytes = p.c_stride * long(sizeof *p.c);
     constexpr long b_bytes = 2 * pair_panel_columns * long(sizeof *p.b);
@@ -81,13 +83,19 @@ template <bool whole>
         _tile_zero(3);
     }
     for (int depth = 0; depth < p.depth; depth += tile_depth) {
-        _tile_stream_loadd(4, a + depth, a_bytes);
+        if (alone)
+            _tile_loadd(4, a + depth, a_bytes);
+        else
+            _tile_stream_loadd(4, a + depth, a_bytes);
         _tile_loadd(6, b, b_bytes);
         _tile_dpbf16ps(0, 4, 6);
         _tile_loadd(7, b + 2 * tile_columns, b_bytes);
         _tile_dpbf16ps(1, 4, 7);
         if (whole) {
-            _tile_stream_loadd(5, lower_a + depth, a_bytes);
+            if (alone)
+                _tile_loadd(5, lower_a + depth, a_bytes);
+            else
+                _tile_stream_loadd(5, lower_a + depth, a_bytes);
             _tile_dpbf16ps(2, 5, 6);
             _tile_dpbf16ps(3, 5, 7);
         }
@@ -102,7 +110,10 @@ template <bool whole>
 }
 
 void multiply_rows(const Block& p, int rows) {
-    rows > tile_rows ? multiply_block<true>(p) : multiply_block<false>(p);
+    if (p.alone)
+        rows > tile_rows ? multiply_block<true, true>(p) : multiply_block<false, true>(p);
+    else
+        rows > tile_rows ? multiply_block<true, false>(p) : multiply_block<false, false>(p);
 }
 
 // A block at the right edge: its sums pass through memory of whole tiles.
@@ -129,24 +140,59 @@ void multiply_edge(const Block& p, int rows, int columns) {
     }
 }
 
+Block block_of(const PairProduct& p, int row, int column) {
+    return {.a = p.a + row * p.a_stride,
+            .a_stride = p.a_stride,
+            .b = p.b + long(column) * p.depth,
+            .c = p.c + row * p.c_stride + column,
+            .c_stride = p.c_stride,
+            .depth = p.depth,
+            .add = p.add,
+            .alone = p.rows <= block_rows};
+}
+
+void write_past_caches(const float* sums, int rows, float* c, long c_stride) {
+    for (int r = 0; r < rows; ++r)
+        for (int column = 0; column < pair_panel_columns; column += tile_columns)
+            _mm512_stream_ps(c + r * c_stride + column, _mm512_load_ps(sums + r * pair_panel_columns + column));
+}
+
+// Tiles are stored to the caches alone: sums go on from there while those of the next block are made.
+void multiply_past_caches(const PairProduct& p, int row, int rows) {
+    alignas(64) float sums[2][block_rows * pair_panel_columns];
+    int column = 0;
+    for (int turn = 0; column + pair_panel_columns <= p.columns; column += pair_panel_columns, turn ^= 1) {
+        Block block = block_of(p, row, column);
+        float* const c = block.c;
+        block.c = sums[turn];
+        block.c_stride = pair_panel_columns;
+        multiply_rows(block, rows);
+        if (column > 0) write_past_caches(sums[turn ^ 1], rows, c - pair_panel_columns, p.c_stride);
+        if (column + 2 * pair_panel_columns > p.columns) write_past_caches(sums[turn], rows, c, p.c_stride);
+    }
+    if (column < p.columns) multiply_edge(block_of(p, row, column), rows, p.columns - column);
+}
+
 // Rows first … last of p, all blocks of which have the configured number of rows.
 void multiply_blocks(const PairProduct& p, int first, int last) {
+    const auto rows_at = [&](int row) { return last - row < block_rows ? last - row : block_rows; };
+    if (p.past_caches) {
+        for (int row = first; row < last; row += block_rows) multiply_past_caches(p, row, rows_at(row));
+        return;
+    }
     const int near = last - first > block_rows ? near_depth : p.depth;
     for (int column = 0; column < p.columns; column += pair_panel_columns)
         for (int depth = 0; depth < p.depth; depth += near)
             for (int row = first; row < last; row += block_rows) {
-                const int rows = last - row < block_rows ? last - row : block_rows;
-                const Block block = {.a = p.a + row * p.a_stride + depth,
-                                     .a_stride = p.a_stride,
-                                     .b = p.b + long(column) * p.depth + long(depth) * pair_panel_columns,
-                                     .c = p.c + row * p.c_stride + column,
-                                     .c_stride = p.c_stride,
-                                     .depth = p.depth - depth < near ? p.depth - depth : near,
-                                     .add = p.add || depth > 0};
+                Block block = block_of(p, row, column);
+                block.a += depth;
+                block.b += long(depth) * pair_panel_columns;
+                block.depth = p.depth - depth < near ? p.depth - depth : near;
+                block.add = p.add || depth > 0;
                 if (p.columns - column >= pair_panel_columns)
-                    multiply_rows(block, rows);
+                    multiply_rows(block, rows_at(row));
                 else
-                    multiply_edge(block, rows, p.columns - column);
+                    multiply_edge(block, rows_at(row), p.columns - column);
             }
 }
 
@@ -162,6 +208,7 @@ void multiply(const PairProduct& p) {
 }  // namespace
 
 constinit const PairKernels amx_pair_kernels = {4 * block_rows,
+                                                block_rows,
                                                 begin,
                                                 end,
                                                 multiply,

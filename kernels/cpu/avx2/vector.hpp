@@ -27,6 +27,7 @@ struct Avx2Vector {
     static Avx2Vector load(const float* from, FirstLanes first) { return {_mm256_maskload_ps(from, mask(first))}; }
     void store(float* to, AllLanes = {}) const { _mm256_storeu_ps(to, lanes); }
     void store(float* to, FirstLanes first) const { _mm256_maskstore_ps(to, mask(first), lanes); }
+    void store_past_caches(float* to) const { _mm256_stream_ps(to, lanes); }
 
     // bfloat16 is widened on the way in, and rounded as to_bfloat16 does on the way out.
     static Avx2Vector load(const bfloat16* from, AllLanes = {}) {

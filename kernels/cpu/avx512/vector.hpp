@@ -26,6 +26,7 @@ struct Avx512Vector {
     static Avx512Vector load(const float* from, FirstLanes first) { return {_mm512_maskz_loadu_ps(mask(first), from)}; }
     void store(float* to, AllLanes = {}) const { _mm512_storeu_ps(to, lanes); }
     void store(float* to, FirstLanes first) const { _mm512_mask_storeu_ps(to, mask(first), lanes); }
+    void store_past_caches(float* to) const { _mm512_stream_ps(to, lanes); }
 
     // bfloat16 is widened on the way in, and rounded as to_bfloat16 does on the way out.
     static Avx512Vector load(const bfloat16* from, AllLanes = {}) {

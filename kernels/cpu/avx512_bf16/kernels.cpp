@@ -19,6 +19,7 @@ struct Panel {
     long c_stride;
     int columns, depth;
     bool add;
+    bool past_caches;  ///< of whole columns
 
     [[nodiscard]] __mmask16 mask(int vector) const {
         const int left = columns - vector * width;
@@ -85,6 +86,13 @@ void multiply_tile(const Panel& p) {
         factors.advance(step);
         b += step * pair_panel_columns;
     }
+    if (p.past_caches) {
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; ++v) _mm512_stream_ps(p.c + r * p.c_stride + v * width, sums[r][v]);
+        return;
+    }
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 2
@@ -121,7 +129,8 @@ void multiply(const PairProduct& p) {
                         .c_stride = p.c_stride,
                         .columns = left < pair_panel_columns ? left : pair_panel_columns,
                         .depth = p.depth,
-                        .add = p.add},
+                        .add = p.add,
+                        .past_caches = p.past_caches && left >= pair_panel_columns},
                        p.rows);
     }
 }
@@ -131,6 +140,7 @@ void nothing() {}
 }  // namespace
 
 constinit const PairKernels avx512_bf16_pair_kernels = {6 * tile_rows,
+                                                        tile_rows,
                                                         nothing,
                                                         nothing,
                                                         multiply,

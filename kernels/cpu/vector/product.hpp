@@ -149,7 +149,10 @@ void multiply_tile(const PanelProduct& p, TileFactors a, float* c, Ahead ahead) 
         factors.advance(1);
         b += panel_columns<Vector>;
     }
-    for_each_sum<Vector, rows>(sums, p, c, [](const Vector& sum, float* at, auto lanes) { sum.store(at, lanes); });
+    if (p.past_caches && p.columns == panel_columns<Vector>)
+        for_each_sum<Vector, rows>(sums, p, c, [](const Vector& sum, float* at, auto) { sum.store_past_caches(at); });
+    else
+        for_each_sum<Vector, rows>(sums, p, c, [](const Vector& sum, float* at, auto lanes) { sum.store(at, lanes); });
 }
 
 template <class Vector, int rows, template <int> class Factors>
@@ -197,6 +200,37 @@ void multiply_panel(const PanelProduct& p) {
         else
             choose_tile<Vector, Vector::tile_rows, PlainFactors>(end - first, p, {p.a + first * p.a_stride, p.a_stride},
                                                                  c, ahead);
+    }
+}
+
+template <class Vector>
+void add_outer_products(const OuterProducts& p) {
+    constexpr int line = 16;
+    const TilesOf<Vector> all{p.rows};
+    for (int tile = 0; tile < all.count; ++tile) {
+        const int first = all.first(tile), rows = all.first(tile + 1) - first;
+        PanelProduct panel{.rows = rows,
+                           .columns = panel_columns<Vector>,
+                           .depth = p.depth,
+                           .a = nullptr,
+                           .a_stride = 0,
+                           .b = p.b,
+                           .c = nullptr,
+                           .c_stride = p.c_stride,
+                           .add = p.add,
+                           .past_caches = p.past_caches};
+        const TileFactors a{p.a + tile * left_tile_floats<Vector>(p.depth), Vector::width};
+        float* c = p.c + first * p.c_stride;
+        for (int left = p.columns; left > 0; left -= panel_columns<Vector>) {
+            if (left < panel_columns<Vector>) panel.columns = left;
+            if (!p.past_caches && left > panel_columns<Vector>)  // the next panel of c
+                for (int r = 0; r < rows; ++r)
+                    for (int i = 0; i < panel_columns<Vector>; i += line)
+                        __builtin_prefetch(c + r * p.c_stride + panel_columns<Vector> + i, 1);
+            choose_tile<Vector, Vector::tile_rows, TransposedFactors>(rows, panel, a, c, {panel.b, 0});
+            panel.b += p.b_stride;
+            c += panel_columns<Vector>;
+        }
     }
 }
 
@@ -256,7 +290,7 @@ void pack_left_tiles(const float* in, long stride, int depth, int rows, float* o
 
 template <class Vector>
 constexpr ProductKernels product_kernels = {
-    panel_columns<Vector>, Vector::tile_rows,       multiply_panel<Vector>, pack_transposed_panel<Vector>,
-    pack_panel<Vector>,    pack_left_tiles<Vector>, Vector::width};
+    panel_columns<Vector>,         Vector::tile_rows,  multiply_panel<Vector>,  add_outer_products<Vector>,
+    pack_transposed_panel<Vector>, pack_panel<Vector>, pack_left_tiles<Vector>, Vector::width};
 
 }  // namespace expar
