@@ -102,9 +102,9 @@ struct Ahead {
     const float* from;
     int lines;  ///< at a step
 
-    const float* c;  ///< rows that the next tile writes, one at a step
-    long c_stride;
-    int c_rows, c_columns;
+    const float* c = nullptr;  ///< rows that the next tile writes, one at a step
+    long c_stride = 0;
+    int c_rows = 0, c_columns = 0;
 
     [[gnu::always_inline]] void step() {
         constexpr int line = 16;
