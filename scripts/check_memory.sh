@@ -9,7 +9,7 @@
 # --percent N      how far the two may be apart (default: 10)
 # --size NAME      only this one: small, wide, deep, large
 #
-# Prints a line for each run and fails when one is beyond. Needs 3 GB of memory and a few minutes.
+# Prints a line for each of 80 runs and fails when one is beyond. Needs 3 GB of memory and some ten minutes.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib/common.sh
@@ -42,7 +42,6 @@ declare -A sizes=(
     [large]="--hidden 512 --heads 8 --intermediate 1024 --layers 3 --experts 16 --batch 8 --sequence 256 --top-k 2"
 )
 value() { sed --quiet "s/^ *\"$1\": \([0-9]*\),*$/\1/p" "$folder/run/summary.json"; }
-
 
 # check SIZE LAYOUT DTYPE RECOMPUTE: one run, one line.
 beyond=0

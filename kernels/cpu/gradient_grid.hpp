@@ -8,12 +8,18 @@
 #include <span>
 
 #include "expar/base/matrix.hpp"
+#include "expar/compute/matrix_product.hpp"
 #include "floats.hpp"
 
 namespace expar {
 
 /// Rows of a group whose weight gradient takes longer to write than to sum.
 inline constexpr int few_rows = 128;
+
+struct Writing {
+    Write write;
+    bool past_caches;
+};
 
 /// A part of one group's weight gradient that one thread computes.
 struct GradientPart {

@@ -243,17 +243,14 @@ private:
             std::copy_n(rows.floats(row, column), count, to);
     }
 
-    struct Writing {
-        Write write;
-        bool past_caches;
-    };
-
     // dw (+)= dyᵀ x. Rows of both are taken in parts, whose products continue the same sums.
     void add_outer_products(const Factors& in, FloatRows<float*> dw, Writing writing, Scratch& scratch) const {
         const Write write = writing.write;
         const ProductKernels& product = kernels_.product;
         for (int n = 0; in.first == in.end && write == Write::assign && n < dw.rows; ++n)
             std::fill_n(dw.row(n), dw.cols, 0.0F);
+        const bool few = in.end - in.first <= few_rows;
+        const bool past_caches = writing.past_caches && few && starts_lines(dw);
         const int longest = std::min(depth_of_gradient_, in.end - in.first);
         const std::size_t left_floats =
             (longest + 1) * std::size_t(product.left_columns) * ((dw.rows + product.tile_rows - 1) / product.tile_rows);
@@ -269,8 +266,7 @@ private:
             product.pack_left(dy.data, dy.stride, depth, dw.rows, left);
             pack_right(floats_of(in.x, {first, depth}, {in.right_column, dw.cols}, wide), {depth, dw.cols}, right);
             const bool add = write == Write::add || first > in.first;
-            const bool past_caches = writing.past_caches && longest <= few_rows && starts_lines(dw);
-            if (longest <= few_rows)
+            if (few)
                 product.add_outer_products({.rows = dw.rows,
                                             .columns = dw.cols,
                                             .depth = depth,

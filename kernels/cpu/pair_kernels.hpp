@@ -26,7 +26,7 @@ struct PairProduct {
     long c_stride;
     bool add;  ///< the chain starts from what is there, else from 0
     /// Whole panels of c are written past the caches, whose lines c and its rows then start with. The caller makes a
-    /// store fence before others read it.
+    /// store fence before others read it. Not with add.
     bool past_caches = false;
 };
 

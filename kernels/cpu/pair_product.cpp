@@ -124,15 +124,12 @@ private:
         });
     }
 
-    struct Writing {
-        Write write;
-        bool past_caches;
-    };
-
     // dw (+)= dyᵀ x. Rows of both are taken in parts, whose products continue the same sums.
     void add_outer_products(const Factors& in, FloatRows<float*> dw, Writing writing, Scratch& scratch) const {
         const Write write = writing.write;
         constexpr int most_depth = 512;
+        const bool few = in.rows.end - in.rows.first <= few_rows;
+        const bool past_caches = writing.past_caches && few && starts_lines(dw);
         const int longest = whole_depth(std::min(most_depth, in.rows.end - in.rows.first));
         const long stride = longest + 32;  // apart from a power of two, which would crowd few lines of the cache
         const std::size_t left_size = std::size_t(dw.rows) * stride;
@@ -150,9 +147,7 @@ private:
                 packing.right({rows, in.x.stride(), count, dw.cols}, right);
             });
             // Of few terms, sums take longest to be written, which goes along the rows.
-            const int rows = count <= few_rows ? kernels_.tile_rows : dw.rows;
-            const int columns = count <= few_rows ? dw.cols : panel;
-            const bool past_caches = writing.past_caches && in.rows.end - in.rows.first <= few_rows && starts_lines(dw);
+            const int rows = few ? kernels_.tile_rows : dw.rows, columns = few ? dw.cols : panel;
             for (int column = 0; column < dw.cols; column += columns)
                 for (int row = 0; row < dw.rows; row += rows)
                     kernels_.multiply({.rows = std::min(rows, dw.rows - row),

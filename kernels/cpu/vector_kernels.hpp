@@ -167,7 +167,7 @@ struct OuterProducts {
     long c_stride;
     bool add;
     /// Whole panels of c are written past the caches, whose lines c and its rows then start with. The caller makes a
-    /// store fence before others read it.
+    /// store fence before others read it. Not with add.
     bool past_caches;
 };
 

@@ -22,7 +22,7 @@ constexpr double alive_seconds = 2;
 constexpr std::size_t newest_shown = 10;
 constexpr std::size_t most_bytes = std::size_t{1} << 26;  // of a file that a run writes whole
 
-// What is there and reads as JSON; null otherwise.
+// What is there and is a JSON object; null otherwise. Throws UserError when it cannot be read.
 Json json_of_file(const fs::path& path) {
     std::error_code none;
     if (!fs::is_regular_file(path, none)) return nullptr;

@@ -9,8 +9,8 @@
 namespace expar::cli {
 
 /// What training will need of one rank's memory, beside what the program has before a Trainer is made: experts and
-/// tokens as on the rank that has most of them, rows at the experts as of a rank that is given somewhat more than the
-/// others.
+/// tokens as on the rank that has most of them, rows at the experts as of the rank to which untrained routers are
+/// expected to give most.
 struct MemoryNeed {
     std::int64_t parameters_bytes = 0;   ///< values, gradients, moments and packed copies
     std::int64_t activations_bytes = 0;  ///< of one micro-batch, forward and backward, at their most

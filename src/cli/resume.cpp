@@ -129,10 +129,12 @@ bool is_finished(const RunFolder& folder, int step, int steps) {
 void set_aside_newer(const RunFolder& folder, int step) {
     for (const auto& checkpoint : list_checkpoints(folder.checkpoints())) {
         if (checkpoint.step <= step) continue;
-        for (const fs::path& path : {checkpoint.path, digest_path(checkpoint.path)}) {
-            std::error_code ignored;
-            if (fs::exists(path, ignored)) set_aside(path);
-        }
+        const fs::path digest = digest_path(checkpoint.path);
+        const std::string ending = set_aside(checkpoint.path).string().substr(checkpoint.path.string().size());
+        std::error_code failed;
+        if (!fs::exists(digest, failed)) continue;
+        fs::rename(digest, digest.string() + ending, failed);
+        if (failed) throw UserError(concat(digest.string(), ": cannot be set aside: ", failed.message()));
     }
 }
 

@@ -63,13 +63,13 @@ Rows GradientBucket::part(int host) {
 void GradientBucket::start() {
     if (staged_) pack();
     parts_ = Matrix(device_, dtype_, shard_rows_[hosts_.parts.rank()] * (hosts_.parts.size() - 1), row_elements);
-    device_.synchronize();
     std::vector<RowsFrom> from;
     std::vector<RowsTo> to;
     for (const int host : others(hosts_.parts)) {
         from.push_back({host, part(host)});
         to.push_back({host, shard(host)});
     }
+    device_.synchronize();
     transfer_ = start_messages(hosts_.parts, from, to, message_bytes, occasion);
 }
 

@@ -78,6 +78,20 @@ TEST(Resume, SetsNewerCheckpointsAside) {
         }
 }
 
+TEST(Resume, SetsADigestAsideByTheNameOfItsCheckpoint) {
+    const TemporaryFolder folder;
+    const RunFolder run{folder / "."};
+    std::filesystem::create_directories(run.checkpoints());
+    const std::string checkpoint = run.checkpoint(6).string();
+    write_text(checkpoint, "of a run that was killed before the digest");
+    set_aside_newer(run, 4);
+    for (const char* ending : {"", ".digest"}) write_text(checkpoint + ending, "x");
+    set_aside_newer(run, 4);
+    EXPECT_TRUE(std::filesystem::exists(checkpoint + ".set-aside-2"));
+    EXPECT_TRUE(std::filesystem::exists(checkpoint + ".digest.set-aside-2"));
+    EXPECT_FALSE(std::filesystem::exists(checkpoint + ".digest.set-aside"));
+}
+
 TEST(Resume, SaysWhatToTypeInAShell) {
     EXPECT_TRUE(resume_command("run", 3).starts_with("mpirun -n 3 "));
     EXPECT_TRUE(resume_command("run", 3).ends_with(" train --resume --out run"));

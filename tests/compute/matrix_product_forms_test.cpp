@@ -228,7 +228,7 @@ TEST_P(CpuProductFormsTest, GradientsTooLargeForTheCachesAreThoseOfTheirGroupsAl
             std::vector<int> offsets = {0};
             std::vector<Matrix> wide;
             std::vector<Rows> dw;
-            for (std::size_t bytes = 0; bytes <= cache / 8; bytes += dw.back().bytes()) {
+            for (std::size_t bytes = 0; bytes <= cache / 8 || wide.size() < rows.size(); bytes += dw.back().bytes()) {
                 offsets.push_back(offsets.back() + (wide.size() < rows.size() ? rows[wide.size()] : 0));
                 wide.push_back(ones(width));
                 dw.push_back(wide.back().view().columns(0, inputs));

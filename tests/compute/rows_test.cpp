@@ -102,7 +102,7 @@ TEST_P(CpuRowsTest, GivesWhatTheReferenceGives) {
         for (const DType dtype : {DType::float32, DType::bfloat16})
             for (const int rows : {0, 1, 63, 64, 65, 700})
                 for (const int cols : {1, 5, 16, 33, 257})
-                    for (const int k : {1, 2, 3})
+                    for (const int k : rows < 700 ? std::vector{1, 2, 3} : std::vector{2})
                         expect_equal(run(*cpu, dtype, rows, cols, k), run(*reference, dtype, rows, cols, k), dtype);
     }
 }

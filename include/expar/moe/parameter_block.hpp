@@ -53,7 +53,8 @@ public:
     /// The whole block as one row.
     [[nodiscard]] ConstRows flat_value() const { return value_; }
     [[nodiscard]] Rows flat_gradient();
-    /// Zero from here on. The memory is written by whoever needs it first, at best with more than zeros.
+    /// Zero from here on. The memory is written by whoever needs it first, at best with more than zeros:
+    /// views of it taken before are void.
     void clear_gradient();
     /// Whether the gradients of `tensors` are zero still, and may be written without being read.
     [[nodiscard]] bool gradient_is_clear(int first, int tensors) const;

@@ -58,7 +58,7 @@ struct Block {
     long c_stride;
     int depth;
     bool add;
-    bool alone;  ///< the only one of its panels
+    bool alone;  ///< the only one of its call
 };
 
 // Several blocks of rows are read past the nearest cache, as far as the processor allows, so that the panel of b stays
