@@ -36,7 +36,7 @@ View in_one_row(View rows) {
 }  // namespace
 
 GradientBucket::GradientBucket(Device& device, const GradientHosts& hosts, std::vector<ParameterBlock*> blocks)
-    : device_(device), hosts_(hosts), blocks_(std::move(blocks)), dtype_(blocks_.front()->flat_gradient().dtype()) {
+    : device_(device), hosts_(hosts), blocks_(std::move(blocks)), dtype_(blocks_.front()->flat_value().dtype()) {
     const std::size_t count = count_of(blocks_);
     rows_ = int((count + row_elements - 1) / row_elements);
     staged_ = blocks_.size() > 1 || count % row_elements != 0;

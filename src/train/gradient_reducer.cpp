@@ -21,7 +21,7 @@ std::vector<std::vector<ParameterBlock*>> cut_into_runs(std::span<ParameterBlock
     std::vector<std::vector<ParameterBlock*>> runs;
     std::size_t bytes = full_bytes;
     for (ParameterBlock* block : blocks) {
-        const std::size_t more = block->flat_gradient().bytes();
+        const std::size_t more = block->flat_value().bytes();
         if (bytes >= full_bytes || bytes + more > limit_bytes) {
             runs.emplace_back();
             bytes = 0;
