@@ -87,17 +87,19 @@ std::vector<double> Communicator::all_gather(std::span<const double> mine, Occas
 }
 
 std::vector<int> Communicator::all_to_all(std::span<const int> mine, Occasion occasion) const {
-    if (mine.size() != std::size_t(size_))
-        throw Error(concat("all-to-all: ", mine.size(), " values, expected one for each of ", size_, " ranks"));
+    if (mine.size() % std::size_t(size_) != 0)
+        throw Error(concat("all-to-all: ", mine.size(), " values, expected as many for each of ", size_, " ranks"));
     struct Memory {
         std::vector<int> mine, theirs;
     };
     const auto memory = std::make_shared<Memory>();
     memory->mine.assign(mine.begin(), mine.end());
     memory->theirs.resize(mine.size());
-    run(*this, occasion, {"all-to-all", size_}, memory, [&](MPI_Request* request) {
-        check_mpi(MPI_Ialltoall(memory->mine.data(), 1, MPI_INT, memory->theirs.data(), 1, MPI_INT, comm_, request),
-                  "MPI_Ialltoall");
+    const int each = int_count(mine.size(), "all-to-all") / size_;
+    run(*this, occasion, {"all-to-all", std::int64_t(mine.size())}, memory, [&](MPI_Request* request) {
+        check_mpi(
+            MPI_Ialltoall(memory->mine.data(), each, MPI_INT, memory->theirs.data(), each, MPI_INT, comm_, request),
+            "MPI_Ialltoall");
     });
     return std::move(memory->theirs);
 }

@@ -3,6 +3,7 @@
 #include "expar/compute/rows.hpp"
 #include "expar/moe/dispatcher.hpp"
 #include "expar/observe/stopwatch.hpp"
+#include "plan_agreement.hpp"
 
 namespace expar {
 namespace {
@@ -55,12 +56,18 @@ public:
         SourcePlan source = plan_source(routing, scope);
         auto rows_to_others = source.rows_to;
         rows_to_others[scope.member] = 0;
-        std::vector<int> rows_from = group_.all_to_all(rows_to_others, {"dispatch counts", scope.layer});
+        const auto plan_hash = hash_of_plan(routing.top_k, routing.weights.dtype(), scope);
+        const auto announced = unsealed(
+            group_.all_to_all(sealed(source, scope, plan_hash), {"dispatch counts", scope.layer}), scope, plan_hash);
+        std::vector<int> rows_from;
+        for (const Announcement& announcement : announced) rows_from.push_back(announcement.rows);
         Shipment headers =
             ship(std::move(source.headers), {rows_to_others, rows_from}, {"dispatch headers", scope.layer});
         headers.transfer.finish();
-        return complete_plan(std::move(source), std::move(rows_from), *headers.received, routing.weights.dtype(),
-                             scope);
+        DispatchPlan plan =
+            complete_plan(std::move(source), std::move(rows_from), *headers.received, routing.weights.dtype(), scope);
+        expect_announced(announced, plan);
+        return plan;
     }
 
     Moving<LentRows> start_dispatch(const DispatchPlan& plan, ConstRows x) override {

@@ -89,6 +89,15 @@ TEST_F(CommunicatorTest, AllToAllTransposes) {
         expected.push_back(100 * rank + me);
     }
     EXPECT_EQ(world.all_to_all(std::span<const int>(mine)), expected);
+
+    std::vector<int> pairs, expected_pairs;
+    for (int rank = 0; rank < ranks; ++rank) {
+        pairs.insert(pairs.end(), {100 * me + rank, -me});
+        expected_pairs.insert(expected_pairs.end(), {100 * rank + me, -rank});
+    }
+    EXPECT_EQ(world.all_to_all(std::span<const int>(pairs)), expected_pairs);
+
+    if (ranks == 1) return;
     mine.push_back(0);
     EXPECT_THROW((void)world.all_to_all(std::span<const int>(mine)), Error);
 }

@@ -59,6 +59,20 @@ TEST_P(DispatcherTest, CombinesWhatTheChosenExpertsMadeOfEveryToken) {
         }
 }
 
+TEST_P(DispatcherTest, NamesAMemberThatPlansWithAnotherPlacement) {
+    if (world.size() == 1) GTEST_SKIP() << "nobody to disagree with";
+    const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
+    const Placement other = linear_placement(1, experts, world.size());
+    if (world.rank() == 1) scope.placement = &other;
+    try {
+        (void)dispatcher->plan(routing, scope);
+        ADD_FAILURE() << "rank " << world.rank() << " has a plan";
+    } catch (const Error& error) {
+        const std::string expected = world.rank() == 1 ? "plan of layer 0: member 0 " : "plan of layer 0: member 1 ";
+        EXPECT_NE(std::string(error.what()).find(expected), std::string::npos) << error.what();
+    }
+}
+
 TEST_P(DispatcherTest, BackwardGivesTheGradientsOfThatSum) {
     const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
     const Matrix x = random_tokens(*device, DType::float64, own, hidden, 1, own_first);

@@ -49,7 +49,7 @@ public:
     [[nodiscard]] std::vector<double> all_gather(std::span<const double> mine,
                                                  Occasion occasion = {"all-gather"}) const;
 
-    /// mine[r] goes to rank r; element r of the result came from it.
+    /// The r-th of R equal parts of `mine` goes to rank r; that of the result came from it.
     [[nodiscard]] std::vector<int> all_to_all(std::span<const int> mine, Occasion occasion = {"all-to-all"}) const;
 
     /// Rank root's content, everywhere. Views must be contiguous and of equal shape.
