@@ -10,12 +10,14 @@
 #include "expar/base/names.hpp"               // tables of named choices
 #include "expar/base/random.hpp"              // counter-based random numbers
 #include "expar/base/size_class.hpp"          // blocks of a pool of memory
+#include "expar/bench/bench_row.hpp"          // what a benchmark of communication found
 #include "expar/bench/bound.hpp"              // what a kernel cannot be faster than
 #include "expar/bench/dense_peer.hpp"         // products of another library
 #include "expar/bench/kernel_bench.hpp"       // time beside bound
 #include "expar/bench/kernel_case.hpp"        // a kernel on a shape
 #include "expar/bench/kernel_cases.hpp"       // all of them
 #include "expar/bench/probe.hpp"              // what a machine can move and compute
+#include "expar/bench/row_report.hpp"         // rows as a table and in files
 #include "expar/bench/statistics.hpp"         // medians, and when they are known
 #include "expar/comm/all_gather_rows.hpp"     // rows of all ranks
 #include "expar/comm/communicator.hpp"        // a group of ranks
