@@ -16,9 +16,12 @@
 #include "expar/bench/kernel_bench.hpp"       // time beside bound
 #include "expar/bench/kernel_case.hpp"        // a kernel on a shape
 #include "expar/bench/kernel_cases.hpp"       // all of them
+#include "expar/bench/oracle.hpp"             // what every row of a dispatch must be
 #include "expar/bench/probe.hpp"              // what a machine can move and compute
 #include "expar/bench/row_report.hpp"         // rows as a table and in files
+#include "expar/bench/skew.hpp"               // how uneven a routing is, what it moves
 #include "expar/bench/statistics.hpp"         // medians, and when they are known
+#include "expar/bench/workload.hpp"           // named ways to choose experts
 #include "expar/comm/all_gather_rows.hpp"     // rows of all ranks
 #include "expar/comm/communicator.hpp"        // a group of ranks
 #include "expar/comm/cpu_places.hpp"          // on which CPUs threads run
