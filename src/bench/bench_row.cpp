@@ -25,26 +25,27 @@ void add_time(Cells& cells, const TimeSummary& time) {
     cells.push_back({"p99_seconds", time.p99});
 }
 
-void add_away(Cells& cells, const std::optional<RowsAway>& away, const std::string& suffix) {
-    const auto add = [&](const char* key, std::int64_t RowsAway::*count) {
-        cells.push_back({key + suffix, away ? cell_value(*away.*count) : CellValue()});
+void add_moved(Cells& cells, const std::optional<MovedRows>& moved, RowCount MovedRows::*part,
+               const std::string& suffix) {
+    const auto add = [&](const char* key, std::int64_t RowCount::*count) {
+        cells.push_back({key + suffix, moved ? cell_value((*moved).*part.*count) : CellValue()});
     };
-    add("x0", &RowsAway::x0);
-    add("x1", &RowsAway::x1);
-    add("x2", &RowsAway::x2);
-    add("y0", &RowsAway::y0);
-    add("y1", &RowsAway::y1);
+    add("x0", &RowCount::x0);
+    add("x1", &RowCount::x1);
+    add("x2", &RowCount::x2);
+    add("y0", &RowCount::y0);
+    add("y1", &RowCount::y1);
 }
 
-void add_skew(Cells& cells, const std::optional<SkewFigures>& skew) {
-    const auto add = [&](const char* key, double SkewFigures::*figure) {
+void add_skew(Cells& cells, const std::optional<Skew>& skew) {
+    const auto add = [&](const char* key, double Skew::*figure) {
         cells.push_back({key, skew ? CellValue(*skew.*figure) : CellValue()});
     };
-    add("skew.rank_max_over_mean", &SkewFigures::rank_max_over_mean);
-    add("skew.expert_max_over_mean", &SkewFigures::expert_max_over_mean);
-    add("skew.rank_gini", &SkewFigures::rank_gini);
-    add("skew.expert_gini", &SkewFigures::expert_gini);
-    add("skew.zero_fraction", &SkewFigures::zero_fraction);
+    add("skew.rank_max_over_mean", &Skew::rank_max_over_mean);
+    add("skew.expert_max_over_mean", &Skew::expert_max_over_mean);
+    add("skew.rank_gini", &Skew::rank_gini);
+    add("skew.expert_gini", &Skew::expert_gini);
+    add("skew.zero_fraction", &Skew::zero_fraction);
 }
 
 // What was run, as far as a user chooses it.
@@ -107,8 +108,8 @@ Cells BenchRow::cells() const {
     cells.push_back({"wire_bytes_intra", cell_value(wire_bytes_intra)});
     cells.push_back({"wire_bytes_inter", cell_value(wire_bytes_inter)});
     cells.push_back({"kernel_link_bytes", cell_value(kernel_link_bytes)});
-    add_away(cells, away, "");
-    add_away(cells, away_busiest, "_busiest");
+    add_moved(cells, moved, &MovedRows::total, "");
+    add_moved(cells, moved, &MovedRows::busiest, "_busiest");
     add_skew(cells, skew);
     cells.push_back({"bound_seconds", cell_value(bound_seconds)});
     cells.push_back({"stage_bound_seconds", cell_value(stage_bound_seconds)});

@@ -107,9 +107,13 @@ double number_of(const CellValue& value) {
 }
 
 std::string grouped_digits(std::int64_t number) {
-    std::string digits = std::to_string(number);
-    for (auto i = std::ptrdiff_t(digits.size()) - 3; i > 0; i -= 3) digits.insert(std::size_t(i), ",");
-    return digits;
+    const std::string digits = std::to_string(number);
+    std::string out;
+    for (std::size_t i = 0; i < digits.size(); ++i) {
+        if (i > 0 && (digits.size() - i) % 3 == 0) out += ',';
+        out += digits[i];
+    }
+    return out;
 }
 
 std::string shown(const CellValue& value, Show show) {
@@ -131,8 +135,9 @@ std::string shown(const CellValue& value, Show show) {
     return csv_value(value);
 }
 
-std::string padded(const std::string& cell, const Column& column) {
+std::string padded(std::string cell, const Column& column) {
     const std::size_t width = std::size_t(std::abs(column.width));
+    if (column.heading.starts_with(' ') && !cell.starts_with(' ')) cell.insert(0, 2, ' ');  // a number stands before
     const std::string space(cell.size() < width ? width - cell.size() : 1, ' ');
     return column.width < 0 ? cell + space : space + cell;
 }
@@ -160,7 +165,8 @@ std::string json_of_rows(const Cells& provenance, std::span<const Cells> rows) {
     std::string out = "{\"provenance\": " + json_row(provenance).dump() + ",\n \"rows\": [";
     const char* separator = "\n  ";
     for (const Cells& row : rows) {
-        out += separator + json_row(row).dump();
+        out += separator;
+        out += json_row(row).dump();
         separator = ",\n  ";
     }
     return out + "\n ]}\n";
@@ -171,7 +177,12 @@ std::string csv_of_rows(const Cells& provenance, std::span<const Cells> rows) {
     for (const auto& [key, value] : provenance) out += concat("# ", key, ": ", one_line_of(value), "\n");
     if (rows.empty()) return out;
     const auto add_line = [&out](const Cells& row, auto&& text_of) {
-        for (std::size_t i = 0; i < row.size(); ++i) out += (i ? "," : "") + text_of(row[i]);
+        const char* separator = "";
+        for (const Cell& cell : row) {
+            out += separator;
+            out += text_of(cell);
+            separator = ",";
+        }
         out += '\n';
     };
     add_line(rows.front(), [](const Cell& cell) { return csv_text(cell.key); });
@@ -225,10 +236,10 @@ std::string row_line(std::span<const Column> columns, const Cells& row) {
 std::span<const Column> dispatch_columns() {
     static constexpr std::array columns = {
         Column{"tokens", "tokens", 7},
-        Column{"hidden", "hidden", 7},
+        Column{"hidden", "hidden", 8},
         Column{"top_k", "k", 3},
         Column{"experts", "E", 5},
-        Column{"dtype", " dtype", -9},
+        Column{"dtype", "  dtype", -10},
         Column{"cache", "cache", -6},
         Column{"dispatcher", "dispatcher", -13},
         Column{"exchange", "exchange", -9},
@@ -263,7 +274,7 @@ std::span<const Column> probe_columns() {
 std::span<const Column> allreduce_columns() {
     static constexpr std::array columns = {
         Column{"bytes", "bytes", 14, Show::grouped},
-        Column{"algorithm", " algorithm", -20},
+        Column{"algorithm", "  algorithm", -20},
         Column{"median_seconds", "us", 10, Show::microseconds},
         Column{"ci_low_seconds", "from", 10, Show::microseconds},
         Column{"ci_high_seconds", "to", 10, Show::microseconds},

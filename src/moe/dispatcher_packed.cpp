@@ -55,10 +55,14 @@ public:
         SourcePlan source = plan_source(routing, scope);
         auto rows_to_others = source.rows_to;
         rows_to_others[scope.member] = 0;
-        std::vector<int> rows_from = group_.all_to_all(rows_to_others, {"dispatch counts", scope.layer});
-        Shipment headers =
-            ship(std::move(source.headers), {rows_to_others, rows_from}, {"dispatch headers", scope.layer});
-        headers.transfer.finish();
+        std::vector<int> rows_from;
+        Shipment headers;
+        {
+            const Stopwatch counts_watch(counters_.counts_seconds);
+            rows_from = group_.all_to_all(rows_to_others, {"dispatch counts", scope.layer});
+            headers = ship(std::move(source.headers), {rows_to_others, rows_from}, {"dispatch headers", scope.layer});
+            headers.transfer.finish();
+        }
         return complete_plan(std::move(source), std::move(rows_from), *headers.received, routing.weights.dtype(),
                              scope);
     }

@@ -3,9 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "expar/base/error.hpp"
 #include "support/temporary_folder.hpp"
@@ -26,11 +24,7 @@ Cells sample(std::int64_t wrong = 0) {
             {"wrong_rows", wrong}};
 }
 
-std::string content(const std::filesystem::path& path) {
-    std::ostringstream text;
-    text << std::ifstream(path).rdbuf();
-    return text.str();
-}
+using testing_support::content_of;
 
 TEST(RowReport, JsonKeepsOrderTypesAndNests) {
     const std::vector<Cells> rows = {sample(), sample(3)};
@@ -68,14 +62,14 @@ TEST(RowReport, FilesHoldWholeRowsAtAnyTime) {
     const auto json = folder / "x.json", csv = folder / "x.csv";
     RowFiles files(provenance, json, csv);
     files.save();
-    EXPECT_TRUE(rows_of_json(content(json), "x.json").rows.empty());
+    EXPECT_TRUE(rows_of_json(content_of(json), "x.json").rows.empty());
     files.add(sample());
     files.save();
-    EXPECT_EQ(rows_of_json(content(json), "x.json").rows.size(), 1U);
+    EXPECT_EQ(rows_of_json(content_of(json), "x.json").rows.size(), 1U);
     files.add(sample());
     files.finish();
-    EXPECT_EQ(rows_of_json(content(json), "x.json").rows.size(), 2U);
-    EXPECT_EQ(content(csv), csv_of_rows(provenance, files.rows()));
+    EXPECT_EQ(rows_of_json(content_of(json), "x.json").rows.size(), 2U);
+    EXPECT_EQ(content_of(csv), csv_of_rows(provenance, files.rows()));
     const RowFiles none(provenance, {}, {});
     none.save();
     none.finish();
@@ -85,7 +79,7 @@ TEST(RowReport, ATableIsAligned) {
     constexpr std::array columns = {Column{"name", "name", -12}, Column{"median_seconds", "ms", 8, Show::milliseconds},
                                     Column{"predicted", "model", 7}};
     EXPECT_EQ(heading_line(columns), "name              ms  model");
-    EXPECT_EQ(row_line(columns, sample()), "say \"x\", y     1.25      -  BOUND VIOLATED: faster than can be");
+    EXPECT_EQ(row_line(columns, sample()), "say \"x\", y      1.25      -  BOUND VIOLATED: faster than can be");
     EXPECT_NE(row_line(columns, sample(3)).find("  WRONG: 3"), std::string::npos);
 }
 

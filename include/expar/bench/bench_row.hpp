@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "expar/bench/skew.hpp"
 #include "expar/bench/statistics.hpp"
 
 namespace expar {
@@ -44,19 +45,6 @@ struct TimeSummary {
 /// `values` must not be empty.
 [[nodiscard]] TimeSummary summary_of(const std::vector<double>& values);
 
-/// Rows of one forward dispatch by where they go: x of those that leave a node, y of those that leave a rank. Counted
-/// once for each choice (0), for each rank (1), for each node (2) that a token goes to.
-struct RowsAway {
-    std::int64_t x0 = 0, x1 = 0, x2 = 0, y0 = 0, y1 = 0;
-};
-
-/// How unequal a routing is.
-struct SkewFigures {
-    double rank_max_over_mean = 1, expert_max_over_mean = 1;
-    double rank_gini = 0, expert_gini = 0;
-    double zero_fraction = 0;  ///< of the experts, those without a token
-};
-
 /// One phase of one algorithm on one workload: what dispatchers, exchanges and layers are compared by.
 struct BenchRow {
     std::string workload;
@@ -76,8 +64,8 @@ struct BenchRow {
     std::optional<std::int64_t> rows_delivered, bytes_copied;        ///< of all ranks
     std::optional<std::int64_t> wire_bytes_intra, wire_bytes_inter;  ///< handed to MPI by the busiest rank
     std::optional<std::int64_t> kernel_link_bytes;                   ///< by the system's counters of the busiest link
-    std::optional<RowsAway> away, away_busiest;
-    std::optional<SkewFigures> skew;
+    std::optional<MovedRows> moved;
+    std::optional<Skew> skew;
     std::optional<double> bound_seconds, bound_low_seconds;  ///< by the median probe; by the lower end of its interval
     std::optional<double> stage_bound_seconds, predicted_seconds;
     std::optional<double> hidden_fraction;
@@ -100,9 +88,9 @@ struct BenchRow {
 struct ProbeRow {
     std::string pattern;
     std::int64_t bytes = 0;  ///< that a rank reads and writes, or sends
-    TimeSummary time;
-    std::optional<double> gb_per_second;  ///< of one rank
-    std::optional<double> alpha_seconds;  ///< what it takes without bytes
+    TimeSummary time{};
+    std::optional<double> gb_per_second{};  ///< of one rank
+    std::optional<double> alpha_seconds{};  ///< what it takes without bytes
     int ranks = 1;
 
     [[nodiscard]] Cells cells() const;
@@ -112,8 +100,8 @@ struct ProbeRow {
 struct AllreduceRow {
     std::int64_t bytes = 0;  ///< of the vector
     std::string algorithm;
-    TimeSummary time;
-    std::optional<double> bound_seconds, predicted_seconds;
+    TimeSummary time{};
+    std::optional<double> bound_seconds{}, predicted_seconds{};
     int ranks = 1;
     std::int64_t wrong_elements = 0;
 

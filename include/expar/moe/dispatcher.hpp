@@ -74,6 +74,7 @@ struct DispatchCounters {
     std::int64_t rows_delivered = 0;  ///< distinct (token, member) rows of forward dispatch: what a placement changes
     std::int64_t bytes_copied = 0;    ///< stored by gathers, sums and products, or handed to MPI, headers included
     double seconds = 0;               ///< this rank's time inside calls of the dispatcher
+    double counts_seconds = 0;        ///< of it, until a plan's counts and headers were known here
 };
 
 /// Moves token rows to the members of an EP group that host their experts, and back, forward and backward.
