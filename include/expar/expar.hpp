@@ -10,23 +10,29 @@
 #include "expar/base/names.hpp"               // tables of named choices
 #include "expar/base/random.hpp"              // counter-based random numbers
 #include "expar/base/size_class.hpp"          // blocks of a pool of memory
+#include "expar/bench/access_probe.hpp"       // what memory allows for rows that scatter
 #include "expar/bench/bench_row.hpp"          // what a benchmark of communication found
 #include "expar/bench/bound.hpp"              // what a kernel cannot be faster than
 #include "expar/bench/dense_peer.hpp"         // products of another library
+#include "expar/bench/dispatch_bench.hpp"     // dispatchers beside their bounds
 #include "expar/bench/kernel_bench.hpp"       // time beside bound
 #include "expar/bench/kernel_case.hpp"        // a kernel on a shape
 #include "expar/bench/kernel_cases.hpp"       // all of them
 #include "expar/bench/oracle.hpp"             // what every row of a dispatch must be
 #include "expar/bench/probe.hpp"              // what a machine can move and compute
+#include "expar/bench/provenance.hpp"         // where and how it was measured
+#include "expar/bench/row_places.hpp"         // where rows lie at their hosts
 #include "expar/bench/row_report.hpp"         // rows as a table and in files
 #include "expar/bench/skew.hpp"               // how uneven a routing is, what it moves
 #include "expar/bench/statistics.hpp"         // medians, and when they are known
 #include "expar/bench/workload.hpp"           // named ways to choose experts
 #include "expar/comm/all_gather_rows.hpp"     // rows of all ranks
+#include "expar/comm/bare_alltoallv.hpp"      // MPI_Alltoallv alone
 #include "expar/comm/communicator.hpp"        // a group of ranks
 #include "expar/comm/cpu_places.hpp"          // on which CPUs threads run
 #include "expar/comm/exchange.hpp"            // all-to-all of rows
 #include "expar/comm/layout.hpp"              // EP x DP
+#include "expar/comm/mpi_library.hpp"         // which MPI this is
 #include "expar/comm/rank_status.hpp"         // what a rank did last
 #include "expar/comm/start_messages.hpp"      // rows to and from chosen ranks
 #include "expar/comm/topology.hpp"            // which ranks share a node
