@@ -1,13 +1,13 @@
 #pragma once
 
 #include <array>
-#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "expar/bench/access_probe.hpp"
 #include "expar/bench/dispatch_bench.hpp"
+#include "expar/bench/measure_together.hpp"
 #include "expar/bench/oracle.hpp"
 #include "expar/comm/bare_alltoallv.hpp"
 
@@ -63,15 +63,6 @@ public:
     /// This rank's seconds.
     [[nodiscard]] virtual RegionSeconds iterate(int slot) = 0;
 };
-
-/// Of `work` on this rank, which it begins together with the others.
-template <class Work>
-double seconds_together(const Communicator& world, Work&& work) {
-    world.barrier({"benchmark"});
-    const auto begin = std::chrono::steady_clock::now();
-    work();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
 
 /// The loops of AccessProbe, and a plain copy.
 class ProbeContender : public Contender {

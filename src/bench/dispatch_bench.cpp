@@ -1,10 +1,10 @@
 #include "expar/bench/dispatch_bench.hpp"
 
 #include <algorithm>
-#include <numeric>
+#include <iterator>
+#include <utility>
 
 #include "dispatch_rows.hpp"
-#include "expar/base/random.hpp"
 #include "expar/bench/probe.hpp"
 #include "expar/train/train_options.hpp"
 
@@ -34,39 +34,18 @@ int slots_for(std::span<Contender* const> contenders, const CellContext& context
     return of_node > 0 ? int(std::clamp(double(cold_bytes()) / of_node + 1, 1.0, double(most_slots))) : 1;
 }
 
-// The same on all ranks.
-std::vector<std::size_t> shuffled_order(std::size_t count, std::uint64_t seed, int round) {
-    std::vector<std::size_t> order(count);
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    const RandomField random(seed, Purpose::test, 0, std::uint32_t(round));
-    for (std::size_t i = count; i > 1; --i) std::swap(order[i - 1], order[random.below(i, i)]);
-    return order;
-}
-
-// Every contender takes a turn in every round.
 std::vector<RegionTimes> measure(std::span<Contender* const> contenders, int slots, const CellContext& context) {
-    const Patience& patience = context.options.patience;
-    const int warm_up = slots + 2;  // every buffer is touched
+    std::vector<Turn> turns;
+    for (Contender* contender : contenders)
+        turns.push_back({region_count, [contender, slots, slot = 0](std::span<double> seconds) mutable {
+                             std::ranges::copy(contender->iterate(slot++ % slots), seconds.begin());
+                         }});
+    const TogetherOptions options{.patience = context.options.patience,
+                                  .warm_up = slots + 2,  // every buffer is touched
+                                  .seed = context.options.seed};
+    auto values = measure_together(turns, options, context.world);
     std::vector<RegionTimes> times(contenders.size());
-    std::chrono::steady_clock::time_point begin;
-    for (int round = -warm_up; round < patience.at_most; ++round) {
-        if (round == 0) begin = std::chrono::steady_clock::now();
-        std::vector<double> slowest(contenders.size() * region_count + 1);
-        for (const std::size_t i : shuffled_order(contenders.size(), context.options.seed, round + warm_up)) {
-            const RegionSeconds seconds = contenders[i]->iterate((round + warm_up) % slots);
-            std::ranges::copy(seconds, slowest.begin() + std::ptrdiff_t(i * region_count));
-        }
-        if (round < 0) continue;
-        slowest.back() = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-        context.world.max(slowest, {"benchmark"});
-        for (std::size_t i = 0; i < slowest.size() - 1; ++i)
-            times[i / region_count][i % region_count].push_back(slowest[i]);
-        if (round + 1 < patience.at_least) continue;
-        const auto known = [&](const RegionTimes& regions) {
-            return std::ranges::all_of(regions, [&](const auto& values) { return settled(values, patience); });
-        };
-        if (slowest.back() >= patience.seconds || std::ranges::all_of(times, known)) break;
-    }
+    for (std::size_t i = 0; i < values.size(); ++i) times[i / region_count][i % region_count] = std::move(values[i]);
     return times;
 }
 

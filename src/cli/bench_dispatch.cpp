@@ -4,8 +4,8 @@
 #include "bench.hpp"
 #include "comm_bench.hpp"
 #include "expar/base/names.hpp"
-#include "expar/base/random.hpp"
 #include "expar/bench/dispatch_bench.hpp"
+#include "expar/bench/measure_together.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/train/train_options.hpp"
 
@@ -63,9 +63,9 @@ std::vector<DispatchCell> cells_of(const DispatchCommand& command) {
                     for (const std::string& dtype : command.dtypes)
                         for (const std::string& cache : command.caches)
                             cells.push_back({tokens, hidden, top_k, experts, dtype, cache == "warm"});
-    const RandomField random(command.flags.seed, Purpose::test, 1);
-    for (std::size_t i = cells.size(); i > 1; --i) std::swap(cells[i - 1], cells[random.below(i, i)]);
-    return cells;
+    std::vector<DispatchCell> shuffled;
+    for (const std::size_t i : shuffled_order(cells.size(), command.flags.seed, 0)) shuffled.push_back(cells[i]);
+    return shuffled;
 }
 
 std::string text_of(const DispatchCell& cell) {
