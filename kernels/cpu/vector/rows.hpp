@@ -5,6 +5,16 @@
 
 namespace expar {
 
+// Part of a vector does not fill a line: it is stored as always.
+template <class Vector, class Element>
+[[gnu::always_inline]] inline void store_past_caches(Vector value, Element* to, AllLanes) {
+    value.store_past_caches(to);
+}
+template <class Vector, class Element>
+[[gnu::always_inline]] inline void store_past_caches(Vector value, Element* to, FirstLanes first) {
+    value.store(to, first);
+}
+
 template <class Vector, class Element>
 void scale_row(float factor, const Element* in, Element* out, long count) {
     for_each_vector<Vector>(
@@ -63,10 +73,48 @@ float scale_and_dot_row(float factor, const Element* a, const Element* b, Elemen
 }
 
 template <class Vector, class Element>
+void sum_of_sums_of_rows(const Element* const* rows, const float* weights, RowRuns groups, Element* out, long count) {
+    for_each_vector<Vector>(count, [=](long i, auto lanes) {
+        Vector total = Vector::all(0);
+        for (int g = 0, j = 0; g < groups.count; ++g) {
+            Vector part = Vector::all(0);
+            for (; j < groups.ends[g]; ++j) part = fma(Vector::all(weights[j]), Vector::load(rows[j] + i, lanes), part);
+            total = total + part.rounded_as(out);
+        }
+        total.store(out + i, lanes);
+    });
+}
+
+template <class Vector, class Element>
+void copy_row_past_caches(const Element* in, Element* out, long count) {
+    constexpr long line = 64 / sizeof(Element);
+    long i = 0;
+    for (; i + line <= count; i += line) Vector::copy_line_past_caches(in + i, out + i);
+    for (; i < count; ++i) out[i] = in[i];
+}
+
+template <class Vector, class Element>
+float scale_and_dot_row_past_caches(float factor, const Element* a, const Element* b, Element* out, long count) {
+    return sum_of_terms<Vector>(count, [=](long i, auto lanes, Vector chain) {
+        const Vector value = Vector::load(a + i, lanes);
+        store_past_caches(Vector::all(factor) * value, out + i, lanes);
+        return fma(value, Vector::load(b + i, lanes), chain);
+    });
+}
+
+template <class Vector, class Element>
 constexpr RowKernels<Element> row_kernels = {
-    scale_row<Vector, Element>,         add_scaled_row<Vector, Element>,       add_row<Vector, Element, Element>,
-    add_row<Vector, Element, float>,    weighted_sum_of_rows<Vector, Element>, dot_of_rows<Vector, Element>,
-    sum_of_squares_of<Vector, Element>, scale_and_dot_row<Vector, Element>,
+    scale_row<Vector, Element>,
+    add_scaled_row<Vector, Element>,
+    add_row<Vector, Element, Element>,
+    add_row<Vector, Element, float>,
+    weighted_sum_of_rows<Vector, Element>,
+    dot_of_rows<Vector, Element>,
+    sum_of_squares_of<Vector, Element>,
+    scale_and_dot_row<Vector, Element>,
+    sum_of_sums_of_rows<Vector, Element>,
+    copy_row_past_caches<Vector, Element>,
+    scale_and_dot_row_past_caches<Vector, Element>,
 };
 
 }  // namespace expar
