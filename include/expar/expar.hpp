@@ -27,6 +27,7 @@
 #include "expar/bench/row_report.hpp"         // rows as a table and in files
 #include "expar/bench/skew.hpp"               // how uneven a routing is, what it moves
 #include "expar/bench/statistics.hpp"         // medians, and when they are known
+#include "expar/bench/trace_workload.hpp"     // recorded routing, replayed
 #include "expar/bench/workload.hpp"           // named ways to choose experts
 #include "expar/comm/all_gather_rows.hpp"     // rows of all ranks
 #include "expar/comm/bare_alltoallv.hpp"      // MPI_Alltoallv alone
@@ -54,6 +55,7 @@
 #include "expar/compute/update.hpp"           // AdamW, SGD, norms of gradients
 #include "expar/convert/huggingface.hpp"      // names and options of transformers
 #include "expar/convert/safetensors.hpp"      // tensors by name in one file
+#include "expar/convert/trace_import.hpp"     // recorded routing of other programs
 #include "expar/infer/generate.hpp"           // text from a prompt
 #include "expar/infer/sampler.hpp"            // a token from logits
 #include "expar/model/attention_layer.hpp"    // norm, attention, residual
@@ -84,6 +86,7 @@
 #include "expar/store/partial_file.hpp"       // a file that appears whole or not at all
 #include "expar/store/raw_file.hpp"           // bytes at offsets
 #include "expar/store/set_aside.hpp"          // what is in the way of a file and kept
+#include "expar/store/trace.hpp"              // recorded routing
 #include "expar/train/clip.hpp"               // the norm of the gradient
 #include "expar/train/corpus.hpp"             // text by domain
 #include "expar/train/gradient_reducer.hpp"   // sums of gradients during backward
