@@ -80,7 +80,7 @@ void AccessProbe::gather_places(int area, int half, int token, std::vector<std::
         if (member_[i] >= 0) places.push_back(place(area, half, i));
 }
 
-void AccessProbe::move(Movement movement, int area, Stores stores) {
+void AccessProbe::move(RowMovement movement, int area, Stores stores) {
     const RowLoops& loops = row_loops();
     std::vector<std::byte*> there, also;
     there.reserve(places_.top_k);
@@ -89,16 +89,16 @@ void AccessProbe::move(Movement movement, int area, Stores stores) {
         std::byte* in = sources(area, 0) + row_bytes_ * std::size_t(t);
         std::byte* out = sources(area, 1) + row_bytes_ * std::size_t(t);
         switch (movement) {
-            case Movement::dispatch:
+            case RowMovement::dispatch:
                 gather_places(area, sent, t, there);
                 loops.copy_to(in, there, row_bytes_, stores);
                 break;
-            case Movement::combine:
-            case Movement::dispatch_backward:
+            case RowMovement::combine:
+            case RowMovement::dispatch_backward:
                 gather_places(area, answers, t, there);
                 loops.merge(there, out, row_bytes_, stores);
                 break;
-            case Movement::combine_backward:
+            case RowMovement::combine_backward:
                 gather_places(area, answers, t, there);
                 gather_places(area, sent, t, also);
                 for (std::size_t j = 0; j < there.size(); ++j)
@@ -121,8 +121,8 @@ void AccessProbe::copy(int area, Stores stores) {
     complete_stores();
 }
 
-std::int64_t AccessProbe::bytes(Movement movement) const {
-    const std::int64_t rows = movement == Movement::combine_backward ? 2 * std::int64_t{kept_} : kept_;
+std::int64_t AccessProbe::bytes(RowMovement movement) const {
+    const std::int64_t rows = movement == RowMovement::combine_backward ? 2 * std::int64_t{kept_} : kept_;
     return std::int64_t(row_bytes_) * (rows + places_.tokens);
 }
 

@@ -61,7 +61,8 @@ void DispatcherContender::prepare(int slots) {
 }
 
 RegionCounts DispatcherContender::counted() const {
-    RegionCounts counts{dispatcher_->counters().rows_delivered, dispatcher_->counters().bytes_copied, 0, 0};
+    const DispatchCounters counters = dispatcher_->counters();
+    RegionCounts counts{counters.rows_delivered, counters.bytes_copied, 0, 0};
     const auto& node_of = context_.options.topology.node_of;
     const Traffic& traffic = dispatcher_->traffic();
     for (std::size_t peer = 0; peer < traffic.bytes_to.size(); ++peer) {
@@ -89,7 +90,8 @@ void DispatcherContender::dispatch(Slot& slot, RegionSeconds& seconds) {
     const PlanScope scope{.placement = &context_.placement,
                           .member = context_.world.rank(),
                           .order = combine_order(order_),
-                          .first_token = context_.first_token};
+                          .first_token = context_.first_token,
+                          .row_bytes = context_.row_bytes()};
     const double counts_before = dispatcher_->counters().counts_seconds;
     seconds[std::size_t(Region::dispatch)] = timed(Region::dispatch, [&] {
         {

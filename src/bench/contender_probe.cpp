@@ -17,18 +17,18 @@ RegionSeconds ProbeContender::iterate(int slot) {
     const auto timed = [&](Region region, auto&& work) {
         seconds[std::size_t(region)] = seconds_together(context_.world, work);
     };
-    const auto timed_move = [&](Region region, Movement movement) {
+    const auto timed_move = [&](Region region, RowMovement movement) {
         timed(region, [&] { probe_->move(movement, slot, stores_); });
     };
     // In the order in which a dispatcher does it, so that the caches hold the same.
-    timed_move(Region::dispatch, Movement::dispatch);
+    timed_move(Region::dispatch, RowMovement::dispatch);
     context_.world.barrier({"benchmark"});
     probe_->serve(slot);
-    timed_move(Region::combine, Movement::combine);
-    timed_move(Region::combine_backward, Movement::combine_backward);
+    timed_move(Region::combine, RowMovement::combine);
+    timed_move(Region::combine_backward, RowMovement::combine_backward);
     context_.world.barrier({"benchmark"});
     probe_->serve(slot);
-    timed_move(Region::dispatch_backward, Movement::dispatch_backward);
+    timed_move(Region::dispatch_backward, RowMovement::dispatch_backward);
     timed(Region::copy, [&] { probe_->copy(slot, stores_); });
     return seconds;
 }

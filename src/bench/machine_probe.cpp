@@ -143,7 +143,7 @@ private:
         for (int part = 0; part < parts; ++part) {
             const auto &ordinary = values[std::size_t(part)], &past = values[std::size_t(parts + part)];
             const bool past_is_faster = spread_of(past).median < spread_of(ordinary).median;
-            double bytes = double(part + 1 == parts ? probe.copy_bytes() : probe.bytes(Movement(part)));
+            double bytes = double(part + 1 == parts ? probe.copy_bytes() : probe.bytes(RowMovement(part)));
             world_.max(std::span(&bytes, 1), {"benchmark"});
             rows.push_back(row_of(concat(names[std::size_t(part)], ", ", shape, past_is_faster ? ", past caches" : ""),
                                   std::int64_t(bytes), past_is_faster ? past : ordinary, world_));
@@ -152,19 +152,19 @@ private:
     }
 
     void take_patterns(AccessProbe& probe, int area, Stores stores, std::span<double> seconds) const {
-        const auto move = [&](Movement movement) {
+        const auto move = [&](RowMovement movement) {
             return seconds_together(world_, [&] { probe.move(movement, area, stores); });
         };
         const auto serve = [&] {
             world_.barrier({"benchmark"});
             probe.serve(area);
         };
-        seconds[0] = move(Movement::dispatch);
+        seconds[0] = move(RowMovement::dispatch);
         serve();
-        seconds[1] = move(Movement::combine);
-        seconds[2] = move(Movement::combine_backward);
+        seconds[1] = move(RowMovement::combine);
+        seconds[2] = move(RowMovement::combine_backward);
         serve();
-        seconds[3] = move(Movement::dispatch_backward);
+        seconds[3] = move(RowMovement::dispatch_backward);
         seconds[4] = seconds_together(world_, [&] { probe.copy(area, stores); });
     }
 

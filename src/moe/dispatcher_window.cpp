@@ -144,7 +144,7 @@ public:
         if (!packed_) return sum;
         const DispatchCounters more = packed_->counters();
         return {sum.rows_delivered + more.rows_delivered, sum.bytes_copied + more.bytes_copied,
-                sum.seconds + more.seconds};
+                sum.seconds + more.seconds, sum.counts_seconds + more.counts_seconds};
     }
     const Traffic& traffic() const override { return packed_ ? packed_->traffic() : traffic_; }
     std::string note() const override { return note_; }
@@ -164,8 +164,11 @@ private:
         const PlanTerms terms{
             scope.layer,    routing.top_k, int(scope.order), mine.slots(), hash_of(*scope.placement, scope.layer),
             scope.row_bytes};
-        control.publish(number, terms, movements_.pool().room(), mine.choices);
-        wait_for_counts(number, scope.layer);
+        {
+            const Stopwatch counts_watch(counters_.counts_seconds);
+            control.publish(number, terms, movements_.pool().room(), mine.choices);
+            wait_for_counts(number, scope.layer);
+        }
         std::vector<const int*> choices_of;
         for (int m = 0; m < group_.size(); ++m) {
             const PlanRecord record = control.record(m, number);

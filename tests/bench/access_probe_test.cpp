@@ -44,23 +44,23 @@ protected:
 
 TEST_P(AccessProbeTest, TouchesWhatADispatcherMust) {
     for (const Stores stores : {Stores::ordinary, Stores::past_caches}) {
-        probe.move(Movement::dispatch, area, stores);
+        probe.move(RowMovement::dispatch, area, stores);
         everyone();
         EXPECT_TRUE(std::ranges::equal(probe.served(area), expected()));
         EXPECT_TRUE(std::ranges::all_of(probe.served(0), [](std::byte b) { return b == std::byte{}; }));
         everyone();
         probe.serve(area);
         everyone();
-        probe.move(Movement::combine, area, stores);
+        probe.move(RowMovement::combine, area, stores);
         EXPECT_TRUE(std::ranges::equal(probe.combined(area), probe.tokens(area)));
-        probe.move(Movement::combine_backward, area, stores);
+        probe.move(RowMovement::combine_backward, area, stores);
         everyone();
         // A row and its own answer cancel out.
         EXPECT_TRUE(std::ranges::all_of(probe.served(area), [](std::byte b) { return b == std::byte{}; }));
         everyone();
         probe.serve(area);
         everyone();
-        probe.move(Movement::dispatch_backward, area, stores);
+        probe.move(RowMovement::dispatch_backward, area, stores);
         EXPECT_TRUE(std::ranges::all_of(probe.combined(area), [](std::byte b) { return b == std::byte{}; }));
         everyone();
     }
@@ -68,9 +68,9 @@ TEST_P(AccessProbeTest, TouchesWhatADispatcherMust) {
 
 TEST_P(AccessProbeTest, CountsWhatItReadsAndWrites) {
     const auto row = std::int64_t(row_bytes);
-    EXPECT_EQ(probe.bytes(Movement::dispatch), row * 13 * (1 + top_k));
-    EXPECT_EQ(probe.bytes(Movement::combine), row * 13 * (1 + top_k));
-    EXPECT_EQ(probe.bytes(Movement::combine_backward), row * 13 * (1 + 2 * top_k));
+    EXPECT_EQ(probe.bytes(RowMovement::dispatch), row * 13 * (1 + top_k));
+    EXPECT_EQ(probe.bytes(RowMovement::combine), row * 13 * (1 + top_k));
+    EXPECT_EQ(probe.bytes(RowMovement::combine_backward), row * 13 * (1 + 2 * top_k));
     EXPECT_EQ(probe.copy_bytes(), std::int64_t(2 * probe.served(area).size()));
     everyone();
 }
@@ -85,8 +85,8 @@ TEST(AccessProbe, StaysOnItsNode) {
     const Placement placement = linear_placement(1, experts, world.size());
     const RowPlaces places = row_places({all, &placement, 0}, world.rank());
     AccessProbe probe(world, topology_of(world.size(), 1), places, 64, 1);
-    probe.move(Movement::dispatch, 0, Stores::ordinary);
-    EXPECT_EQ(probe.bytes(Movement::dispatch), 64 * 9 * (1 + 2));
+    probe.move(RowMovement::dispatch, 0, Stores::ordinary);
+    EXPECT_EQ(probe.bytes(RowMovement::dispatch), 64 * 9 * (1 + 2));
     world.barrier({"test"});
 }
 

@@ -46,7 +46,7 @@ public:
                                                      ConstRows d_weights) override {
         return inner_->start_dispatch_backward(plan, d_rows, d_weights);
     }
-    const DispatchCounters& counters() const override { return inner_->counters(); }
+    DispatchCounters counters() const override { return inner_->counters(); }
     const Traffic& traffic() const override { return inner_->traffic(); }
 
 private:

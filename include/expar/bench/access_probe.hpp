@@ -9,14 +9,12 @@
 #include "expar/bench/row_places.hpp"
 #include "expar/comm/topology.hpp"
 #include "expar/comm/window.hpp"
+#include "expar/compute/rows.hpp"
 
 namespace expar {
 
-/// How a loop writes.
-enum class Stores { ordinary, past_caches };
-
 /// The four ways in which rows move.
-enum class Movement { dispatch, combine, combine_backward, dispatch_backward };
+enum class RowMovement { dispatch, combine, combine_backward, dispatch_backward };
 
 /// Bare loops that touch what an algorithm that copies once must touch, row by row in the same order, in memory that
 /// the ranks of a node share, and that do nothing else: no plan, no flags, no waiting, no arithmetic worth the name.
@@ -32,7 +30,7 @@ public:
                 int areas);
 
     [[nodiscard]] int areas() const { return areas_; }
-    void move(Movement movement, int area, Stores stores);
+    void move(RowMovement movement, int area, Stores stores);
     /// The host reads the rows that it was sent, and writes as many: before combine, and before the backward of
     /// dispatch.
     void serve(int area);
@@ -45,7 +43,7 @@ public:
     [[nodiscard]] std::span<const std::byte> served(int area) const;
 
     /// Read and written by a rank in that movement.
-    [[nodiscard]] std::int64_t bytes(Movement movement) const;
+    [[nodiscard]] std::int64_t bytes(RowMovement movement) const;
     [[nodiscard]] std::int64_t copy_bytes() const { return std::int64_t(2 * served_bytes_); }
 
 private:
