@@ -20,6 +20,7 @@
 #include "expar/bench/kernel_cases.hpp"       // all of them
 #include "expar/bench/machine_probe.hpp"      // what memory and MPI give all ranks
 #include "expar/bench/measure_together.hpp"   // in turn, on all ranks
+#include "expar/bench/merge_rows.hpp"         // several launches as one
 #include "expar/bench/oracle.hpp"             // what every row of a dispatch must be
 #include "expar/bench/probe.hpp"              // what a machine can move and compute
 #include "expar/bench/provenance.hpp"         // where and how it was measured

@@ -6,6 +6,7 @@
 #include "expar/base/names.hpp"
 #include "expar/bench/dispatch_bench.hpp"
 #include "expar/bench/measure_together.hpp"
+#include "expar/bench/trace_workload.hpp"
 #include "expar/comm/verdict.hpp"
 #include "expar/train/train_options.hpp"
 
@@ -16,9 +17,11 @@ struct DispatchCommand {
     explicit DispatchCommand(CLI::App& command) : flags(command, 3) {}
 
     CommBenchFlags flags;
+    const CLI::Option* tokens_given = nullptr;
     std::vector<int> tokens{512}, hidden{1024}, top_k{2}, experts{8};
     std::vector<std::string> dtypes{"bf16"}, dispatchers{"packed"}, orders{"reduced"}, caches{"cold"};
-    std::string exchange = "native", workload = "uniform";
+    std::string exchange = "native", workload = "uniform", trace;
+    int layer = 0;
     std::uint64_t step = 0;
     double width = 0.02;
     bool cached_plan = false;
@@ -68,6 +71,15 @@ std::vector<DispatchCell> cells_of(const DispatchCommand& command) {
     return shuffled;
 }
 
+// With the shape of the trace; as many tokens as it has where none were asked for.
+DispatchCommand fitted(DispatchCommand command, const RoutingTrace& trace, const Communicator& world) {
+    command.experts = {trace.experts};
+    command.top_k = {trace.top_k};
+    const auto of_a_rank = int(std::max<std::int64_t>(1, trace.tokens() / world.size()));
+    if (!command.tokens_given->count()) command.tokens = {of_a_rank};
+    return command;
+}
+
 std::string text_of(const DispatchCell& cell) {
     return concat("tokens ", cell.tokens, " hidden ", cell.hidden, " k ", cell.top_k, " experts ", cell.experts, " ",
                   cell.dtype, cell.warm ? " warm" : " cold");
@@ -76,8 +88,13 @@ std::string text_of(const DispatchCell& cell) {
 int run_dispatch(const DispatchCommand& command, const Communicator& world) {
     judge(command, world);
     const Topology topology = command.flags.topology(world);
-    const std::vector<DispatchCell> cells = cells_of(command);
+    const RoutingTrace trace = command.trace.empty() ? RoutingTrace{} : read_trace(command.trace, world);
+    const std::vector<DispatchCell> cells = cells_of(command.trace.empty() ? command : fitted(command, trace, world));
     const auto workload_of = [&](const DispatchCell& cell) {
+        if (!command.trace.empty())
+            return make_trace_workload(
+                trace,
+                {.layer = command.layer, .ranks = world.size(), .tokens = cell.tokens, .seed = command.flags.seed});
         return make_workload(command.workload, {world.size(), cell.tokens, cell.experts, cell.top_k},
                              command.flags.seed, world);
     };
@@ -108,12 +125,12 @@ int run_dispatch(const DispatchCommand& command, const Communicator& world) {
 Runner add_bench_dispatch(CLI::App& command) {
     const auto asked = std::make_shared<DispatchCommand>(command);
     const auto list = [&command](const std::string& flag, auto& values, const std::string& help) {
-        command.add_option(flag, values, help)->delimiter(',')->capture_default_str();
+        return command.add_option(flag, values, help)->delimiter(',')->capture_default_str();
     };
     std::string workloads, dispatchers;
     for (const WorkloadKind& kind : workload_kinds()) workloads += concat(workloads.empty() ? "" : ", ", kind.form);
     for (const std::string& name : dispatcher_names()) dispatchers += concat(name, ", ");
-    list("--tokens", asked->tokens, "of a rank, in the mean");
+    asked->tokens_given = list("--tokens", asked->tokens, "of a rank, in the mean; a trace: all that it has");
     list("--hidden", asked->hidden, "columns of a row");
     list("--top-k", asked->top_k, "experts that a token chooses");
     list("--experts", asked->experts, "over all ranks");
@@ -123,6 +140,9 @@ Runner add_bench_dispatch(CLI::App& command) {
     list("--cache", asked->caches, "cold: buffers in turn exceed the caches; warm: the same again");
     command.add_option("--exchange", asked->exchange, "of dispatchers that stand on one")->capture_default_str();
     command.add_option("--workload", asked->workload, workloads)->capture_default_str();
+    command.add_option("--trace", asked->trace, "replay recorded routing instead, with its experts and choices")
+        ->type_name("FILE");
+    command.add_option("--layer", asked->layer, "of the trace, as the model numbers it")->capture_default_str();
     command.add_option("--step", asked->step, "of the workload")->capture_default_str();
     command.add_option("--width", asked->width, "a median is known when its interval is that narrow, relatively")
         ->capture_default_str();
