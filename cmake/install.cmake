@@ -7,7 +7,7 @@ add_library(expar::expar_core ALIAS expar_core)
 set(expar_libraries expar_core)
 if(NOT EXPAR_CORE_ONLY)
   add_library(expar::expar ALIAS expar)
-  list(APPEND expar_libraries expar expar_hdf5 expar_xxhash)
+  list(APPEND expar_libraries expar expar_hdf5 expar_xxhash expar_zlib)
   install(TARGETS expar_cli)
 endif()
 

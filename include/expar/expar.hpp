@@ -10,24 +10,40 @@
 #include "expar/base/names.hpp"               // tables of named choices
 #include "expar/base/random.hpp"              // counter-based random numbers
 #include "expar/base/size_class.hpp"          // blocks of a pool of memory
+#include "expar/bench/access_probe.hpp"       // what memory allows for rows that scatter
+#include "expar/bench/bench_row.hpp"          // what a benchmark of communication found
 #include "expar/bench/bound.hpp"              // what a kernel cannot be faster than
 #include "expar/bench/dense_peer.hpp"         // products of another library
+#include "expar/bench/dispatch_bench.hpp"     // dispatchers beside their bounds
 #include "expar/bench/kernel_bench.hpp"       // time beside bound
 #include "expar/bench/kernel_case.hpp"        // a kernel on a shape
 #include "expar/bench/kernel_cases.hpp"       // all of them
+#include "expar/bench/machine_probe.hpp"      // what memory and MPI give all ranks
+#include "expar/bench/measure_together.hpp"   // in turn, on all ranks
+#include "expar/bench/merge_rows.hpp"         // several launches as one
+#include "expar/bench/oracle.hpp"             // what every row of a dispatch must be
 #include "expar/bench/probe.hpp"              // what a machine can move and compute
+#include "expar/bench/provenance.hpp"         // where and how it was measured
+#include "expar/bench/row_places.hpp"         // where rows lie at their hosts
+#include "expar/bench/row_report.hpp"         // rows as a table and in files
+#include "expar/bench/skew.hpp"               // how uneven a routing is, what it moves
 #include "expar/bench/statistics.hpp"         // medians, and when they are known
+#include "expar/bench/trace_workload.hpp"     // recorded routing, replayed
+#include "expar/bench/workload.hpp"           // named ways to choose experts
 #include "expar/comm/all_gather_rows.hpp"     // rows of all ranks
+#include "expar/comm/bare_alltoallv.hpp"      // MPI_Alltoallv alone
 #include "expar/comm/communicator.hpp"        // a group of ranks
 #include "expar/comm/cpu_places.hpp"          // on which CPUs threads run
 #include "expar/comm/exchange.hpp"            // all-to-all of rows
 #include "expar/comm/layout.hpp"              // EP x DP
+#include "expar/comm/mpi_library.hpp"         // which MPI this is
 #include "expar/comm/rank_status.hpp"         // what a rank did last
 #include "expar/comm/start_messages.hpp"      // rows to and from chosen ranks
 #include "expar/comm/topology.hpp"            // which ranks share a node
 #include "expar/comm/traffic.hpp"             // what was handed to MPI
 #include "expar/comm/verdict.hpp"             // what rank 0 judges for all
 #include "expar/comm/wait.hpp"                // waiting with a deadline; transfers
+#include "expar/comm/window.hpp"              // memory that ranks of a node share
 #include "expar/compute/activation.hpp"       // SwiGLU, GELU, ReLU
 #include "expar/compute/attention.hpp"        // causal attention, rotary positions
 #include "expar/compute/cpu_device.hpp"       // the fast kernels
@@ -40,6 +56,7 @@
 #include "expar/compute/update.hpp"           // AdamW, SGD, norms of gradients
 #include "expar/convert/huggingface.hpp"      // names and options of transformers
 #include "expar/convert/safetensors.hpp"      // tensors by name in one file
+#include "expar/convert/trace_import.hpp"     // recorded routing of other programs
 #include "expar/infer/generate.hpp"           // text from a prompt
 #include "expar/infer/sampler.hpp"            // a token from logits
 #include "expar/model/attention_layer.hpp"    // norm, attention, residual
@@ -70,6 +87,7 @@
 #include "expar/store/partial_file.hpp"       // a file that appears whole or not at all
 #include "expar/store/raw_file.hpp"           // bytes at offsets
 #include "expar/store/set_aside.hpp"          // what is in the way of a file and kept
+#include "expar/store/trace.hpp"              // recorded routing
 #include "expar/train/clip.hpp"               // the norm of the gradient
 #include "expar/train/corpus.hpp"             // text by domain
 #include "expar/train/gradient_reducer.hpp"   // sums of gradients during backward

@@ -1,8 +1,12 @@
 #include "expar/compute/rows.hpp"
 
+#include <xmmintrin.h>
+
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "floats.hpp"
 #include "operations.hpp"
@@ -24,6 +28,24 @@ struct StackedElements {
 template <class Element>
 void clear(Element* row, int cols) {
     std::memset(static_cast<void*>(row), 0, std::size_t(cols) * sizeof(Element));
+}
+
+// Rows that lie apart.
+template <class Element>
+struct PlacedElements {
+    std::span<const int> base_of, row_of;
+    long cols;
+    explicit PlacedElements(const Places& places) : base_of(places.base_of), row_of(places.row_of), cols(places.cols) {
+        check_elements<std::remove_const_t<Element>>(places.dtype);
+    }
+    [[nodiscard]] Element* row(std::span<void* const> bases, std::size_t i) const {
+        return static_cast<Element*>(bases[std::size_t(base_of[i])]) + row_of[i] * cols;
+    }
+};
+
+// What is stored past the caches is stored by whole lines.
+bool begins_line(const void* row) {
+    return reinterpret_cast<std::uintptr_t>(row) % 64 == 0;
 }
 
 float sigmoid(float x) {
@@ -83,6 +105,76 @@ public:
         });
     }
 
+    void store(ConstRows in, const Places& out, Stores stores, Stream&) const override {
+        if (in.rows() == 0) return;
+        with_storage(out.dtype, [&]<class Element>(Element) {
+            const auto from = elements<Element>(in);
+            const PlacedElements<Element> to(out);
+            const int top_k = int(out.base_of.size()) / from.rows;
+            const auto copy = kernels_.of<Element>().copy_past_caches;
+            for_each_token(from.rows, from.cols * (top_k + 1), [&](long t) {
+                for (int j = 0; j < top_k; ++j) {
+                    const auto i = std::size_t(t * top_k + j);
+                    if (to.base_of[i] < 0) continue;
+                    Element* row = to.row(out.bases, i);
+                    if (stores == Stores::past_caches && begins_line(row))
+                        copy(from.row(t), row, from.cols);
+                    else
+                        std::memcpy(row, from.row(t), std::size_t(from.cols) * sizeof(Element));
+                }
+            });
+        });
+    }
+
+    void weighted_sum(const Places& in, ConstRows weights, Order order, Rows out, Stream&) const override {
+        if (out.rows() == 0) return;
+        with_storage(out.dtype(), [&]<class Element>(Element) {
+            const PlacedElements<const Element> from(in);
+            const auto factors = floats(weights);
+            const auto sums = elements<Element>(out);
+            const int top_k = int(in.base_of.size()) / sums.rows;
+            const auto& kernels = kernels_.of<Element>();
+            threads_.for_each_range(sums.rows, rows_of_grain(sums.cols * (top_k + 1)), [&](long first, long last) {
+                PlacedSum<Element> terms(top_k);
+                for (long t = first; t < last; ++t) {
+                    terms.list(from, in.bases, factors.rows ? factors.row(t) : nullptr, t);
+                    if (order == Order::by_choice) {
+                        kernels.weighted_sum(terms.rows.data(), terms.weights.data(), terms.count, sums.row(t),
+                                             sums.cols);
+                    } else {
+                        terms.group();
+                        kernels.sum_of_sums(terms.rows.data(), terms.weights.data(), {terms.ends.data(), terms.groups},
+                                            sums.row(t), sums.cols);
+                    }
+                }
+            });
+        });
+    }
+
+    void weighted_sum_backward(ConstRows d_sums, const PlacedTerms& terms, Stores stores, Rows d_weights,
+                               Stream&) const override {
+        if (d_sums.rows() == 0) return;
+        with_storage(d_sums.dtype(), [&]<class Element>(Element) {
+            const auto from = elements<Element>(d_sums);
+            const PlacedElements<Element> places(terms.terms);
+            const auto factors = floats(terms.weights);
+            const auto dots = floats(d_weights);
+            const auto& kernels = kernels_.of<Element>();
+            for_each_token(from.rows, 2 * from.cols * dots.cols, [&](long t) {
+                for (int j = 0; j < dots.cols; ++j) {
+                    const auto i = std::size_t(t * dots.cols + j);
+                    dots.row(t)[j] = 0;
+                    if (places.base_of[i] < 0) continue;
+                    Element* d_term = places.row(terms.d_bases, i);
+                    const bool past = stores == Stores::past_caches && begins_line(d_term);
+                    const auto apply = past ? kernels.scale_and_dot_past_caches : kernels.scale_and_dot;
+                    dots.row(t)[j] =
+                        apply(factors.row(t)[j], from.row(t), places.row(terms.terms.bases, i), d_term, from.cols);
+                }
+            });
+        });
+    }
+
     // Rows of `out` may be named twice: every thread adds all rows, to columns of its own.
     void scatter_add(ConstRows in, std::span<const int> index, Rows out, Stream&) const override {
         with_storage(in.dtype(), [&]<class From>(From) {
@@ -137,6 +229,55 @@ public:
     }
 
 private:
+    // The rows that one sum over places adds up.
+    template <class Element>
+    struct PlacedSum {
+        std::vector<const Element*> rows;
+        std::vector<float> weights;
+        std::vector<int> bases, ends;
+        int count = 0, groups = 0;
+
+        explicit PlacedSum(int top_k)
+            : rows(std::size_t(top_k)),
+              weights(std::size_t(top_k), 1.0F),
+              bases(std::size_t(top_k)),
+              ends(std::size_t(top_k)) {}
+        void list(const PlacedElements<const Element>& from, std::span<void* const> at, const float* factors,
+                  long row) {
+            count = 0;
+            for (std::size_t j = 0; j < rows.size(); ++j) {
+                const std::size_t i = std::size_t(row) * rows.size() + j;
+                if (from.base_of[i] < 0) continue;
+                rows[std::size_t(count)] = from.row(at, i);
+                bases[std::size_t(count)] = from.base_of[i];
+                if (factors) weights[std::size_t(count)] = factors[j];
+                ++count;
+            }
+        }
+        // By ascending base, in each one by choice.
+        void group() {
+            for (std::size_t i = 1; i < std::size_t(count); ++i)
+                for (std::size_t j = i; j > 0 && bases[j] < bases[j - 1]; --j) {
+                    std::swap(bases[j], bases[j - 1]);
+                    std::swap(rows[j], rows[j - 1]);
+                    std::swap(weights[j], weights[j - 1]);
+                }
+            groups = 0;
+            for (int i = 0; i < count; ++i)
+                if (i + 1 == count || bases[std::size_t(i)] != bases[std::size_t(i + 1)])
+                    ends[std::size_t(groups++)] = i + 1;
+        }
+    };
+
+    // Calls work(t) for every token; what it stored past the caches is seen before what is stored next.
+    template <class Work>
+    void for_each_token(long tokens, int cols, Work work) const {
+        threads_.for_each_range(tokens, rows_of_grain(cols), [&](long first, long last) {
+            for (long t = first; t < last; ++t) work(t);
+            _mm_sfence();
+        });
+    }
+
     static long rows_of_grain(int cols) { return std::max(1L, grain_floats / std::max(1, cols)); }
 
     template <class From, class To>

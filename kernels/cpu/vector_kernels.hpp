@@ -24,6 +24,12 @@ struct ByElement {
     }
 };
 
+/// Consecutive runs of rows.
+struct RowRuns {
+    const int* ends;
+    int count;
+};
+
 template <class Element>
 struct RowKernels {
     void (*scale)(float factor, const Element* in, Element* out, long count);       ///< out = factor in
@@ -36,6 +42,11 @@ struct RowKernels {
     double (*sum_of_squares)(const Element* in, long count);  ///< in float64
     /// out = factor a; returns a · b
     float (*scale_and_dot)(float factor, const Element* a, const Element* b, Element* out, long count);
+    /// out = Σ_g round(Σ_j in group g weights[j] rows[j]), both as weighted_sum adds; group g ends before ends[g]
+    void (*sum_of_sums)(const Element* const* rows, const float* weights, RowRuns groups, Element* out, long count);
+    // Past the caches; `out` at a line. The caller makes a store fence before others read it.
+    void (*copy_past_caches)(const Element* in, Element* out, long count);
+    float (*scale_and_dot_past_caches)(float factor, const Element* a, const Element* b, Element* out, long count);
 };
 
 /// From `in` to `count` elements of `out`. SwiGLU's `in` has twice as many: the gates, then the values.

@@ -3,7 +3,7 @@
 
 build_packages=(
     build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libcli11-dev
-    nlohmann-json3-dev libtomlplusplus-dev libxxhash-dev libgtest-dev python3 python3-venv xz-utils gzip
+    nlohmann-json3-dev libtomlplusplus-dev libxxhash-dev zlib1g-dev libgtest-dev python3 python3-venv xz-utils gzip
 )
 fuzz_packages=(clang-16 libclang-rt-16-dev llvm-16)
 text_packages=(

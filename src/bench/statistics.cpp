@@ -5,14 +5,6 @@
 #include <cmath>
 
 namespace expar {
-namespace {
-
-bool settled(const std::vector<double>& values, double relative_width) {
-    const Interval within = median_within(values);
-    return within.to - within.from <= relative_width * spread_of(values).median;
-}
-
-}  // namespace
 
 Spread spread_of(std::vector<double> values) {
     std::ranges::sort(values);
@@ -35,6 +27,11 @@ double seconds_of(const std::function<void()>& work) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+bool settled(const std::vector<double>& values, const Patience& patience) {
+    const Interval within = median_within(values);
+    return within.to - within.from <= patience.relative_width * spread_of(values).median;
+}
+
 std::vector<std::vector<double>> measure_in_turn(std::span<const std::function<double()>> kinds,
                                                  const Patience& patience) {
     std::vector<std::vector<double>> values(kinds.size());
@@ -45,7 +42,7 @@ std::vector<std::vector<double>> measure_in_turn(std::span<const std::function<d
         if (round < patience.at_least) continue;
         const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begin;
         if (spent.count() >= patience.seconds) break;
-        if (std::ranges::all_of(values, [&](const auto& v) { return settled(v, patience.relative_width); })) break;
+        if (std::ranges::all_of(values, [&](const auto& v) { return settled(v, patience); })) break;
     }
     return values;
 }

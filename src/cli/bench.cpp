@@ -72,10 +72,16 @@ Runner add_bench(CLI::App& command) {
     auto& reduce =
         *command.add_subcommand("reduce", "time what the sum of gradients adds to a step, with and without overlap");
     auto& kernels = *command.add_subcommand("kernels", "time every kernel of a step beside what the machine allows");
+    auto& dispatch = *command.add_subcommand("dispatch", "time dispatch and combine beside what memory allows");
+    auto& probe = *command.add_subcommand("probe", "measure what memory and MPI give all ranks at once");
+    auto& merge = *command.add_subcommand("merge", "join the rows of several launches");
     const std::pair<CLI::App*, Runner> runners[] = {{&checkpoint, add_bench_checkpoint(checkpoint)},
                                                     {&record, add_bench_record(record)},
                                                     {&reduce, add_bench_reduce(reduce)},
-                                                    {&kernels, add_bench_kernels(kernels)}};
+                                                    {&kernels, add_bench_kernels(kernels)},
+                                                    {&dispatch, add_bench_dispatch(dispatch)},
+                                                    {&probe, add_bench_probe(probe)},
+                                                    {&merge, add_bench_merge(merge)}};
     return [runners = std::vector(std::begin(runners), std::end(runners))](const Communicator& world) {
         for (const auto& [chosen, run] : runners)
             if (chosen->parsed()) return run(world);

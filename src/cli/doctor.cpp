@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "expar/comm/cpu_places.hpp"
+#include "expar/comm/mpi_library.hpp"
 #include "expar/comm/topology.hpp"
 #include "expar/compute/cpu_device.hpp"
 #include "expar/store/hdf5_file.hpp"
@@ -14,16 +15,6 @@
 
 namespace expar::cli {
 namespace {
-
-std::string mpi_library() {
-    char text[MPI_MAX_LIBRARY_VERSION_STRING];
-    int length = 0;
-    MPI_Get_library_version(text, &length);
-    int version = 0, subversion = 0;
-    MPI_Get_version(&version, &subversion);
-    const std::string whole(text, std::size_t(length));
-    return concat(whole.substr(0, whole.find_first_of(",\n")), ", MPI standard ", version, ".", subversion);
-}
 
 std::string thread_level() {
     int level = MPI_THREAD_SINGLE;

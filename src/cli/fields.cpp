@@ -177,6 +177,7 @@ std::vector<Field> fields_of(TrainOptions& o) {
         {"weight_decay", &o.weight_decay, "of matrices, per step and learning rate"},
         {"clip", &o.clip, "largest norm of the gradient; 0: no limit"},
         {"combine", &o.combine, "order in which outputs are added: exact, reduced", Lifetime::stretch},
+        {"dispatcher", &o.dispatcher, "what moves rows to experts and back: packed, naive, window", Lifetime::stretch},
         {"exchange", &o.exchange, "how rows travel: native, spread", Lifetime::stretch},
         {"placement", &o.placement, "which rank hosts which expert: linear, shuffled", Lifetime::stretch},
         {"dtype", &o.dtype, "of rows: float32, or bf16 over float32 parameters", Lifetime::stretch},

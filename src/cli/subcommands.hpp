@@ -20,6 +20,7 @@ using Runner = std::function<int(const Communicator& world)>;
 [[nodiscard]] Runner add_generate(CLI::App& command);
 [[nodiscard]] Runner add_export(CLI::App& command);
 [[nodiscard]] Runner add_inspect(CLI::App& command);
+[[nodiscard]] Runner add_trace(CLI::App& command);
 [[nodiscard]] Runner add_bench(CLI::App& command);
 [[nodiscard]] Runner add_doctor(CLI::App& command);
 
@@ -36,6 +37,7 @@ inline constexpr std::array subcommands = {
     Subcommand{"generate", "let a model continue a text", add_generate},
     Subcommand{"export", "write a model for transformers", add_export},
     Subcommand{"inspect", "say what a run or a file of it holds", add_inspect},
+    Subcommand{"trace", "import and cut recorded routing", add_trace},
     Subcommand{"bench", "measure what a part of it costs", add_bench},
     Subcommand{"doctor", "say what this machine offers and what is missing", add_doctor},
 };

@@ -217,6 +217,10 @@ void TrainingRun::step() {
         return draw_step(corpus_, draw, options.accumulation, world_);
     }();
     record_->end_step(trainer_->step(shares, record_->observer()));
+    if (std::string note = trainer_->note(); note != note_) {
+        note_ = std::move(note);
+        if (world_.rank() == 0) std::cout << "warning: " << note_ << std::endl;
+    }
 }
 
 bool TrainingRun::stopping() {

@@ -55,6 +55,7 @@ private:
     std::optional<RunRecord> record_;
     std::int64_t memory_predicted_bytes_ = 0;  // of the rank that will have most
     int saved_step_ = -1;
+    std::string note_{};      ///< that was printed last
     std::string stopped_by_;  ///< a signal's name; empty: none so far
 };
 

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "compute_device.hpp"
+#include "expar/base/names.hpp"
 #include "expar/comm/verdict.hpp"
+#include "expar/moe/dispatcher.hpp"
 #include "expar/store/partial_file.hpp"
 #include "expar/train/train_options.hpp"
 #include "expar/verify/golden_check.hpp"
@@ -19,6 +21,7 @@ namespace {
 struct VerifyCommand {
     std::string json;
     std::vector<std::string> golden;
+    std::string dispatcher = "all";
     ComputeOptions compute;
 };
 
@@ -51,13 +54,17 @@ VerifyReport check_golden(const VerifyCommand& command, const Communicator& worl
 
 VerifyReport check_training(const VerifyCommand& command, const Communicator& world) {
     const auto device = make_compute_device(command.compute, world);
-    const std::string dtype = command.compute.dtype.empty() ? "float32" : command.compute.dtype;
-    return verify_training(*device, dtype, world,
+    VerifyOptions options;
+    if (!command.compute.dtype.empty()) options.dtype = command.compute.dtype;
+    options.dispatchers =
+        command.dispatcher == "all" ? dispatcher_names() : std::vector<std::string>{command.dispatcher};
+    return verify_training(*device, options, world,
                            [](const std::string& what) { std::cerr << "verify: " << what << "\n"; });
 }
 
 int run_verify(const VerifyCommand& command, const Communicator& world) {
     judge_dtype(command);  // alike on every rank
+    if (command.dispatcher != "all") static_cast<void>(entry_named(dispatcher_kinds, "dispatcher", command.dispatcher));
     if (!command.json.empty()) judge_on_root(world, [&] { expect_writable(command.json); });
     const VerifyReport report = command.golden.empty() ? check_training(command, world) : check_golden(command, world);
     if (world.rank() == 0) {
@@ -80,6 +87,10 @@ Runner add_verify(CLI::App& command) {
                     "compare the MoE layer with these files of scripts/reference/make_golden.py instead")
         ->type_name("FILE...")
         ->expected(1, -1);
+    command
+        .add_option("--dispatcher", options->dispatcher,
+                    concat("what moves rows: ", names_of(dispatcher_kinds), ", or all of them"))
+        ->capture_default_str();
     add_compute_flags(command, options->compute);
     return [options](const Communicator& world) { return run_verify(*options, world); };
 }

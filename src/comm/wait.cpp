@@ -68,11 +68,15 @@ private:
 // for may need ours. Sleeps only when a wait has become long, since a rank that sleeps moves no rows of its peers.
 class Patience {
 public:
-    explicit Patience(double timeout_seconds) : timeout_seconds_(timeout_seconds) {}
+    Patience(double timeout_seconds, int spinning_polls)
+        : timeout_seconds_(timeout_seconds), spinning_polls_(spinning_polls) {}
 
     /// Pauses between two polls; false when the deadline has passed.
     bool pause() {
-        if (polls_++ < spinning_polls) return true;
+        if (spins()) {
+            ++polls_;
+            return true;
+        }
         waited_ = seconds_since(start_);
         if (waited_ > timeout_seconds_) return false;
         if (waited_ < seconds_before_sleep)
@@ -81,18 +85,29 @@ public:
             std::this_thread::sleep_for(std::chrono::microseconds(50));
         return true;
     }
+    [[nodiscard]] bool spins() const { return polls_ < spinning_polls_; }
     /// At the last pause.
     [[nodiscard]] double waited_seconds() const { return waited_; }
 
 private:
-    static constexpr int spinning_polls = 50;  // about 10 microseconds
     static constexpr double seconds_before_sleep = 1.0;
 
     double timeout_seconds_;
+    int spinning_polls_;
     Clock::time_point start_ = Clock::now();
     double waited_ = 0;
     int polls_ = 0;
 };
+
+// Each about 10 microseconds.
+constexpr int spinning_requests = 50;
+constexpr int spinning_flags = 500;
+
+// Messages of peers go on; nobody sends any to this communicator.
+void drive_mpi() {
+    int found = 0;
+    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_SELF, &found, MPI_STATUS_IGNORE), "MPI_Iprobe");
+}
 
 // A request that is done becomes MPI_REQUEST_NULL.
 bool test(MPI_Request& request) {
@@ -100,6 +115,12 @@ bool test(MPI_Request& request) {
     int done = 0;
     check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test");
     return done != 0;
+}
+
+[[noreturn]] void throw_timeout(const WaitPolicy& policy, Occasion occasion, int rank, double seconds,
+                                const std::string& awaited) {
+    throw TimeoutError(
+        last_words(policy, waiting_line(name_of(policy, rank), occasion, seconds, concat("for ", awaited))));
 }
 
 }  // namespace
@@ -115,7 +136,7 @@ void check_mpi(int code, const char* call, std::source_location where) {
 // One request after the other: a poll costs the same however many there are, and drives all of them.
 void wait_all(std::span<MPI_Request> requests, const WaitPolicy& policy, Occasion occasion, int rank,
               const std::function<std::string()>& outstanding) {
-    Patience patience(policy.timeout_seconds);
+    Patience patience(policy.timeout_seconds, spinning_requests);
     ToldWait told(policy.status, occasion);
     for (MPI_Request& request : requests) {
         while (!test(request)) {
@@ -126,10 +147,23 @@ void wait_all(std::span<MPI_Request> requests, const WaitPolicy& policy, Occasio
             if (pending == 0) return;
             const std::string awaited = outstanding();
             if (policy.status) told.tell(patience.waited_seconds(), awaited);
-            if (in_time) continue;
-            throw TimeoutError(last_words(policy, waiting_line(name_of(policy, rank), occasion,
-                                                               patience.waited_seconds(), concat("for ", awaited))));
+            if (!in_time) throw_timeout(policy, occasion, rank, patience.waited_seconds(), awaited);
         }
+    }
+}
+
+void wait_until(const std::function<bool()>& done, const WaitPolicy& policy, Occasion occasion, int rank,
+                const std::function<std::string()>& outstanding) {
+    Patience patience(policy.timeout_seconds, spinning_flags);
+    ToldWait told(policy.status, occasion);
+    while (!done()) {
+        const bool in_time = patience.pause();
+        if (!patience.spins()) drive_mpi();
+        if (in_time && !told.due(patience.waited_seconds())) continue;
+        if (done()) return;
+        const std::string awaited = outstanding();
+        if (policy.status) told.tell(patience.waited_seconds(), awaited);
+        if (!in_time) throw_timeout(policy, occasion, rank, patience.waited_seconds(), awaited);
     }
 }
 

@@ -19,7 +19,9 @@ public:
         with_real(weight_dtype, [&]<class Real>(Real) { list_expert_rows<Real>(device); });
         list_returns(device);
         list_choice_returns(device);
-        if (plan_.order == CombineOrder::reduced) {
+        if (source_.delivery == Delivery::once_per_choice) {
+            list_choice_places(device);
+        } else if (plan_.order == CombineOrder::reduced) {
             list_partials(weight_dtype, device);
             list_partial_returns(device);
         }
@@ -116,16 +118,22 @@ private:
         plan_.choice_returns = Array<int>(device, source_.member_of.size());
         const auto out = plan_.choice_returns.host();
         auto next = starts(plan_.returns.recv, plan_.expert_offsets.back());
-        std::size_t own = 0;  // delivered row of the next own token
-        for (int t = 0; t < plan_.tokens; ++t) {
-            const bool is_own = own < source_.own_tokens.size() && source_.own_tokens[own] == t;
-            for (int j = 0; j < plan_.top_k; ++j) {
-                const std::size_t i = std::size_t(t) * plan_.top_k + j;
-                const int m = source_.member_of[i];
-                out[i] = m < 0 ? -1 : m == scope_.member ? row_of_[own * plan_.top_k + j] : next[m]++;
-            }
-            own += is_own;
+        auto own = row_of_.begin();  // of the rows that stayed, whose choices are in this order, too
+        for (std::size_t i = 0; i < out.size(); ++i) {
+            const int m = source_.member_of[i];
+            if (m == scope_.member) own = std::find_if(own, row_of_.end(), [](int row) { return row >= 0; });
+            out[i] = m < 0 ? -1 : m == scope_.member ? *own++ : next[m]++;
         }
+    }
+
+    // The same for sums over places: of this member in its expert rows, of the others in the returns received.
+    void list_choice_places(Device& device) {
+        plan_.choice_host = Array<int>(device, source_.member_of.size());
+        plan_.choice_row = Array<int>(device, source_.member_of.size());
+        std::ranges::copy(source_.member_of, plan_.choice_host.host().begin());
+        std::ranges::transform(
+            plan_.choice_returns.host(), plan_.choice_row.host().begin(),
+            [served = plan_.expert_offsets.back()](int row) { return row < served ? row : row - served; });
     }
 
     // Where it finds the partial sums of a token.
@@ -166,7 +174,7 @@ DispatchPlan complete_plan(SourcePlan source, std::vector<int> rows_from, ConstR
     plan.tokens = source.tokens;
     plan.top_k = source.top_k;
     plan.own_rows = source.rows_to[member];
-    plan.rows_delivered = std::accumulate(source.rows_to.begin(), source.rows_to.end(), 0);
+    plan.rows_delivered = source.rows_delivered;
     plan.rows.send = source.rows_to;
     plan.rows.send[member] = 0;
     plan.rows.recv = std::move(rows_from);

@@ -45,25 +45,29 @@ struct PackedRest : Moving<Result>::Rest {
 
 class PackedDispatcher : public Dispatcher {
 public:
-    PackedDispatcher(std::string_view exchange, const Communicator& group, Device& device)
-        : group_(group.duplicate()), exchange_(make_exchange(exchange, group_)), device_(device) {}
+    PackedDispatcher(std::string_view exchange, const Communicator& group, Device& device, Delivery delivery)
+        : group_(group.duplicate()), exchange_(make_exchange(exchange, group_)), device_(device), delivery_(delivery) {}
 
     DispatchPlan plan(const Routing& routing, const PlanScope& scope) override {
         const Stopwatch watch(counters_.seconds);
         if (scope.member != group_.rank() || scope.placement->members() != group_.size())
             throw Error(concat("plan of layer ", scope.layer, ": member ", scope.member, " of ",
                                scope.placement->members(), ", expected rank ", group_.rank(), " of ", group_.size()));
-        SourcePlan source = plan_source(routing, scope);
+        SourcePlan source = plan_source(routing, scope, delivery_);
         auto rows_to_others = source.rows_to;
         rows_to_others[scope.member] = 0;
         const auto plan_hash = hash_of_plan(routing.top_k, routing.weights.dtype(), scope);
-        const auto announced = unsealed(
-            group_.all_to_all(sealed(source, scope, plan_hash), {"dispatch counts", scope.layer}), scope, plan_hash);
+        std::vector<Announcement> announced;
+        Shipment headers;
         std::vector<int> rows_from;
-        for (const Announcement& announcement : announced) rows_from.push_back(announcement.rows);
-        Shipment headers =
-            ship(std::move(source.headers), {rows_to_others, rows_from}, {"dispatch headers", scope.layer});
-        headers.transfer.finish();
+        {
+            const Stopwatch counts_watch(counters_.counts_seconds);
+            announced = unsealed(group_.all_to_all(sealed(source, scope, plan_hash), {"dispatch counts", scope.layer}),
+                                 scope, plan_hash);
+            for (const Announcement& announcement : announced) rows_from.push_back(announcement.rows);
+            headers = ship(std::move(source.headers), {rows_to_others, rows_from}, {"dispatch headers", scope.layer});
+            headers.transfer.finish();
+        }
         DispatchPlan plan =
             complete_plan(std::move(source), std::move(rows_from), *headers.received, routing.weights.dtype(), scope);
         expect_announced(announced, plan);
@@ -122,14 +126,14 @@ public:
         });
     }
 
-    const DispatchCounters& counters() const override { return counters_; }
+    DispatchCounters counters() const override { return counters_; }
     const Traffic& traffic() const override { return exchange_->traffic(); }
 
 private:
     // Sends every choice's row home, or, under `reduced`, one sum for each row that was delivered: own sums lie first
     // and stay where they are.
     Shipment ship_home(const DispatchPlan& plan, ConstRows outputs, ConstRows weights_at_host, Occasion occasion) {
-        if (plan.order == CombineOrder::exact) return ship(gathered(outputs, plan.returned), plan.returns, occasion);
+        if (returns_choices(plan)) return ship(gathered(outputs, plan.returned), plan.returns, occasion);
         Matrix partials = summed(outputs, plan.partial_choices, weights_at_host, plan.rows_here);
         const Rows to_others = partials.view().slice(plan.own_rows, plan.rows_here - plan.own_rows);
         return ship_part(std::move(partials), to_others, reversed(plan.rows), occasion);
@@ -139,8 +143,26 @@ private:
     Matrix sum_home(const DispatchPlan& plan, ConstRows outputs, const Shipment& home, ConstRows weights_at_source) {
         if (plan.order == CombineOrder::exact)
             return summed(Stacked(outputs, *home.received), plan.choice_returns, weights_at_source, plan.tokens);
+        if (returns_choices(plan)) return summed_by_member(plan, outputs, *home.received, weights_at_source);
         const ConstRows own = home.sent->view().slice(0, plan.own_rows);
         return summed(Stacked(own, *home.received), plan.partial_returns, {}, plan.tokens);
+    }
+
+    // Under `reduced`, too, where no rank has a token's choices in one row.
+    [[nodiscard]] bool returns_choices(const DispatchPlan& plan) const {
+        return plan.order == CombineOrder::exact || delivery_ == Delivery::once_per_choice;
+    }
+
+    // What the hosts would have added before they sent, added here.
+    Matrix summed_by_member(const DispatchPlan& plan, ConstRows outputs, Rows received, ConstRows weights) {
+        Matrix out(device_, outputs.dtype(), plan.tokens, outputs.cols());
+        std::vector<void*> bases(std::size_t(group_.size()), received.data());
+        bases[std::size_t(plan.member)] = const_cast<void*>(outputs.data());  // NOLINT: sums only read
+        device_.rows().weighted_sum(
+            Places{bases, plan.choice_host.view(), plan.choice_row.view(), outputs.cols(), outputs.dtype()}, weights,
+            RowOperations::Order::by_base, out, device_.stream());
+        count_copied(out);
+        return out;
     }
 
     Matrix gathered(Stacked in, const Array<int>& index) {
@@ -192,6 +214,7 @@ private:
     Communicator group_;
     std::unique_ptr<Exchange> exchange_;
     Device& device_;
+    Delivery delivery_;
     DispatchCounters counters_;
 };
 
@@ -199,7 +222,12 @@ private:
 
 std::unique_ptr<Dispatcher> make_packed_dispatcher(std::string_view exchange, const Communicator& group,
                                                    Device& device) {
-    return std::make_unique<PackedDispatcher>(exchange, group, device);
+    return std::make_unique<PackedDispatcher>(exchange, group, device, Delivery::once_per_member);
+}
+
+std::unique_ptr<Dispatcher> make_naive_dispatcher(std::string_view exchange, const Communicator& group,
+                                                  Device& device) {
+    return std::make_unique<PackedDispatcher>(exchange, group, device, Delivery::once_per_choice);
 }
 
 }  // namespace expar

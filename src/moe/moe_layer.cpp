@@ -66,7 +66,8 @@ MoeLayer::Forward MoeLayer::forward(ConstRows x, const TokenScope& scope, bool t
     MoeState state;
     state.routing = route(x, scope, training, state);
     span.next(Phase::plan);
-    const PlanScope plan_scope{runtime_.placement, layer_, runtime_.member, options_.order, scope.first_token};
+    const PlanScope plan_scope{runtime_.placement, layer_,       runtime_.member, options_.order,
+                               scope.first_token,  x.row_bytes()};
     state.plan = runtime_.dispatcher->plan(state.routing, plan_scope);
     const DispatchPlan& plan = state.plan;
 

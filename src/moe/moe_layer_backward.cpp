@@ -21,7 +21,7 @@ Matrix MoeLayer::backward(ConstRows x, MoeState& state, ConstRows d_y, const Rou
     if (runtime_.meanwhile) runtime_.meanwhile();
 
     span.next(Phase::experts_backward);
-    Matrix d_rows(device, x.dtype(), state.expert_rows.view().rows(), x.cols());
+    LentRows d_rows = runtime_.dispatcher->lend_outputs(plan, x.cols(), x.dtype());
     experts_.backward(state.expert_rows, plan.expert_offsets, state.experts, combine.d_outputs, d_rows);
     if (experts_done) experts_done();
     span.next(Phase::dispatch_backward);

@@ -26,7 +26,9 @@ void choose_hosts(const Routing& routing, const PlanScope& scope, SourcePlan& pl
             const int host = placement.host_for(scope.layer, experts[i], scope.first_token + t);
             plan.member_of[i] = host;
             ++plan.returns_to[host];
-            plan.rows_to[host] += std::exchange(last_token[host], t) != t;
+            const bool first = std::exchange(last_token[host], t) != t;
+            plan.rows_delivered += first;
+            plan.rows_to[host] += first || plan.delivery == Delivery::once_per_choice;
         }
 }
 
@@ -61,7 +63,8 @@ void write_headers(const Routing& routing, int own, SourcePlan& plan) {
         for (int j = 0; j < plan.top_k; ++j, ++i) {
             const int m = plan.member_of[i];
             if (m < 0) continue;
-            if (std::exchange(last_token[m], t) != t) {
+            const bool first = std::exchange(last_token[m], t) != t;
+            if (first || plan.delivery == Delivery::once_per_choice) {
                 const int row = next_row[m]++;
                 Matrix& headers = m == own ? plan.own_headers : plan.headers;
                 header[m] = begin_header(headers.view().slice(row, 1), routing.weights.view().slice(t, 1));
@@ -76,8 +79,9 @@ void write_headers(const Routing& routing, int own, SourcePlan& plan) {
 
 }  // namespace
 
-SourcePlan plan_source(const Routing& routing, const PlanScope& scope) {
+SourcePlan plan_source(const Routing& routing, const PlanScope& scope, Delivery delivery) {
     SourcePlan plan;
+    plan.delivery = delivery;
     plan.tokens = routing.tokens;
     plan.top_k = routing.top_k;
     choose_hosts(routing, scope, plan);

@@ -60,6 +60,7 @@ struct Hdf5File::Number {
     static Number float32() { return {H5T_NATIVE_FLOAT, H5T_IEEE_F32LE, 4}; }
     static Number float64() { return {H5T_NATIVE_DOUBLE, H5T_IEEE_F64LE, 8}; }
     static Number int32() { return {H5T_NATIVE_INT32, H5T_STD_I32LE, 4}; }
+    static Number uint16() { return {H5T_NATIVE_UINT16, H5T_STD_U16LE, 2}; }
 };
 
 Hdf5File::Hdf5File(Handle file, std::filesystem::path path) : file_(file), path_(std::move(path)) {}
@@ -247,6 +248,10 @@ void Hdf5File::write(const std::string& name, std::span<const std::int32_t> valu
                      Storage storage) {
     write_values(name, values.data(), values.size(), shape, Number::int32(), storage.level);
 }
+void Hdf5File::write(const std::string& name, std::span<const std::uint16_t> values, const Shape& shape,
+                     Storage storage) {
+    write_values(name, values.data(), values.size(), shape, Number::uint16(), storage.level);
+}
 void Hdf5File::read(const std::string& name, std::span<float> values) const {
     read_values(name, values.data(), values.size(), Number::float32());
 }
@@ -255,6 +260,36 @@ void Hdf5File::read(const std::string& name, std::span<double> values) const {
 }
 void Hdf5File::read(const std::string& name, std::span<std::int32_t> values) const {
     read_values(name, values.data(), values.size(), Number::int32());
+}
+void Hdf5File::read(const std::string& name, std::span<std::uint16_t> values) const {
+    read_values(name, values.data(), values.size(), Number::uint16());
+}
+
+void Hdf5File::write_texts(const std::string& name, const std::vector<std::string>& texts, Storage storage) {
+    std::size_t longest = 1;  // HDF5 has no texts without room
+    for (const auto& text : texts) longest = std::max(longest, text.size());
+    std::string bytes;
+    for (const auto& text : texts) bytes.append(text).append(longest - text.size(), '\0');
+    const Owned type = text_type_of(longest);
+    write_values(name, bytes.data(), texts.size(), {std::int64_t(texts.size())}, {type, type, longest}, storage.level);
+}
+
+std::vector<std::string> Hdf5File::read_texts(const std::string& name) const {
+    const Shape stored = shape(name);
+    const Owned data(H5Dopen2(file_, object_path(name).c_str(), H5P_DEFAULT), H5Dclose);
+    const Owned type(H5Dget_type(data), H5Tclose);
+    if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 || stored.size() != 1)
+        fail(concat(name, " does not hold texts of one length"));
+    const std::size_t longest = H5Tget_size(type);
+    std::string bytes(longest * count_of(stored), '\0');
+    if (!bytes.empty() && H5Dread(data, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()) < 0)
+        fail(concat("reading ", name, " failed", last_cause()));
+    std::vector<std::string> texts;
+    for (std::size_t begin = 0; begin < bytes.size(); begin += longest) {
+        const std::string text = bytes.substr(begin, longest);
+        texts.push_back(text.substr(0, text.find('\0')));
+    }
+    return texts;
 }
 
 bool Hdf5File::contains(const std::string& name) const {
@@ -289,68 +324,6 @@ Hdf5File::Shape Hdf5File::shape(const std::string& name) const {
     const double elements = std::accumulate(sizes.begin(), sizes.end(), 1.0, std::multiplies<>());
     if (elements > most_elements(file_, data)) fail(concat(name, " is ", describe(found), ", more than fits the file"));
     return found;
-}
-
-void Hdf5File::write_attribute(const std::string& object, const std::string& name, Handle type, const void* value) {
-    const Owned target(H5Oopen(file_, object_path(object).c_str(), H5P_DEFAULT), H5Oclose);
-    if (!target.valid()) fail(concat(object, " is missing"));
-    const Owned space(H5Screate(H5S_SCALAR), H5Sclose);
-    const Owned attribute(H5Acreate2(target, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-    if (!attribute.valid() || H5Awrite(attribute, type, value) < 0)
-        fail(concat("writing attribute ", name, " failed", last_cause()));
-}
-
-void Hdf5File::read_attribute(const std::string& object, const std::string& name, Handle type, void* value) const {
-    if (!has_attribute(object, name)) fail(concat("has no attribute '", name, "'"));
-    const Owned attribute(H5Aopen_by_name(file_, object_path(object).c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
-                          H5Aclose);
-    const Owned space(H5Aget_space(attribute), H5Sclose);
-    if (H5Sget_simple_extent_npoints(space) != 1) fail(concat("attribute '", name, "' is not one value"));
-    if (H5Aread(attribute, type, value) < 0) fail(concat("attribute '", name, "' has another type", last_cause()));
-}
-
-void Hdf5File::set_attribute(const std::string& object, const std::string& name, const std::string& value) {
-    const char* text = value.c_str();
-    write_attribute(object, name, text_type(), &text);
-}
-void Hdf5File::set_attribute(const std::string& object, const std::string& name, std::int64_t value) {
-    write_attribute(object, name, H5T_NATIVE_INT64, &value);
-}
-void Hdf5File::set_attribute(const std::string& object, const std::string& name, double value) {
-    write_attribute(object, name, H5T_NATIVE_DOUBLE, &value);
-}
-
-std::int64_t Hdf5File::integer_attribute(const std::string& object, const std::string& name) const {
-    std::int64_t value = 0;
-    read_attribute(object, name, H5T_NATIVE_INT64, &value);
-    return value;
-}
-double Hdf5File::real_attribute(const std::string& object, const std::string& name) const {
-    double value = 0;
-    read_attribute(object, name, H5T_NATIVE_DOUBLE, &value);
-    return value;
-}
-
-std::string Hdf5File::text_attribute(const std::string& object, const std::string& name) const {
-    if (!has_attribute(object, name)) fail(concat("has no attribute '", name, "'"));
-    const Owned attribute(H5Aopen_by_name(file_, object_path(object).c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
-                          H5Aclose);
-    const Owned type(H5Aget_type(attribute), H5Tclose);
-    if (H5Tget_class(type) != H5T_STRING) fail(concat("attribute '", name, "' is not a text"));
-    if (H5Tis_variable_str(type) > 0) {
-        char* text = nullptr;
-        read_attribute(object, name, type, &text);
-        const std::string value = text ? text : "";
-        H5free_memory(text);
-        return value;
-    }
-    std::string value(H5Tget_size(type), '\0');
-    read_attribute(object, name, type, value.data());
-    return value.substr(0, value.find('\0'));
-}
-
-bool Hdf5File::has_attribute(const std::string& object, const std::string& name) const {
-    return contains(object) && H5Aexists_by_name(file_, object_path(object).c_str(), name.c_str(), H5P_DEFAULT) > 0;
 }
 
 Hdf5Library hdf5_library() {

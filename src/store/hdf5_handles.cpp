@@ -46,6 +46,14 @@ Owned text_type() {
     return {type, H5Tclose};
 }
 
+Owned text_type_of(std::size_t bytes) {
+    const hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, bytes);
+    H5Tset_strpad(type, H5T_STR_NULLPAD);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    return {type, H5Tclose};
+}
+
 void reserve_behind(hid_t file, const std::filesystem::path& path, std::size_t bytes) {
     void* handle = nullptr;
     hsize_t end = 0;

@@ -38,6 +38,8 @@ void keep_quiet();
 
 /// UTF-8 of any length
 [[nodiscard]] Owned text_type();
+/// UTF-8 of at most so many bytes, filled with zeros
+[[nodiscard]] Owned text_type_of(std::size_t bytes);
 
 /// Makes room on the disk for `bytes` behind the file's end, without changing its size. Throws UserError when there is
 /// none; where the system cannot reserve, it does nothing.

@@ -11,7 +11,7 @@
 #include "expar/comm/exchange.hpp"
 #include "expar/comm/layout.hpp"
 #include "expar/compute/cpu_device.hpp"
-#include "expar/moe/dispatch_plan.hpp"
+#include "expar/moe/dispatcher.hpp"
 
 namespace expar {
 namespace {
@@ -66,6 +66,7 @@ void TrainOptions::validate(int ranks) const {
     expect(checkpoint_every >= 0, "checkpoint_every", checkpoint_every, "at least 0");
     expect_one_of("optimizer", optimizer, std::array<std::string, 2>{"adamw", "sgd"});
     expect_one_of("placement", placement, std::array<std::string, 2>{"linear", "shuffled"});
+    expect_one_of("dispatcher", dispatcher, dispatcher_names());
     expect_one_of("exchange", exchange, exchange_names());
     static_cast<void>(combine_order(combine));
     static_cast<void>(row_dtype(dtype));

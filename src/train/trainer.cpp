@@ -116,7 +116,7 @@ Trainer::Parts::Parts(const ModelOptions& shape, const TrainOptions& how, Placem
       layout(layout_of(how, ranks.size())),
       placement(std::move(where)),
       group(world.split(layout.group_of(world.rank()))),
-      dispatcher(make_packed_dispatcher(options.exchange, group, device)),
+      dispatcher(make_dispatcher(options.dispatcher, options.exchange, group, device)),
       parameters(device, DType::float32, model, placement, member()),
       transformer(model, combine_order(options.combine), runtime(), parameters, row_dtype(options.dtype)),
       optimizer(device, options, parameters.blocks()),
@@ -262,6 +262,9 @@ const Layout& Trainer::layout() const {
 }
 void Trainer::overlap_gradients(bool on) {
     parts_->reducer.overlap(on);
+}
+std::string Trainer::note() const {
+    return parts_->dispatcher->note();
 }
 ReductionSeconds Trainer::take_reduction_seconds() {
     return parts_->reducer.take_seconds();

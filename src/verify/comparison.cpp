@@ -117,6 +117,7 @@ Comparison::Comparison(const VerifyCase& verify_case, const Layout& layout, cons
 VerifyRow Comparison::row(const std::string& reference, const std::string& quantity, double tolerance) const {
     VerifyRow row;
     row.case_name = case_.name;
+    row.dispatcher = case_.train.dispatcher;
     row.ranks = layout_.ranks();
     row.ep = layout_.ep();
     row.dp = layout_.dp();

@@ -75,6 +75,7 @@ std::string VerifyReport::json() const {
     auto cases = nlohmann::ordered_json::array();
     for (const VerifyRow& row : rows)
         cases.push_back({{"case", row.case_name},
+                         {"dispatcher", row.dispatcher},
                          {"ranks", row.ranks},
                          {"ep", row.ep},
                          {"dp", row.dp},
@@ -94,24 +95,25 @@ std::string VerifyReport::json() const {
 }
 
 void VerifyReport::print(std::ostream& out) const {
-    std::vector<std::tuple<std::string, int, int>> order;
-    std::map<std::tuple<std::string, int, int>, Summary> summaries;
+    using Key = std::tuple<std::string, std::string, int, int>;  // case, dispatcher, EP, DP
+    std::vector<Key> order;
+    std::map<Key, Summary> summaries;
     for (const VerifyRow& row : rows) {
-        const std::tuple key(row.case_name, row.ep, row.dp);
+        const Key key(row.case_name, row.dispatcher, row.ep, row.dp);
         if (!summaries.contains(key)) order.push_back(key);
         summaries[key].add(row);
     }
-    out << std::left << std::setw(24) << "case" << std::right << std::setw(6) << "EPxDP" << std::setw(9) << "compared"
-        << std::setw(9) << "bitwise" << std::setw(11) << "vs 1 rank" << std::setw(11) << "vs other" << std::setw(9)
-        << "dropped" << std::setw(7) << "clip" << std::setw(7) << "load"
+    out << std::left << std::setw(24) << "case" << std::setw(11) << "dispatcher" << std::right << std::setw(6)
+        << "EPxDP" << std::setw(9) << "compared" << std::setw(9) << "bitwise" << std::setw(11) << "vs 1 rank"
+        << std::setw(11) << "vs other" << std::setw(9) << "dropped" << std::setw(7) << "clip" << std::setw(7) << "load"
         << "  result\n";
     for (const auto& key : order) {
         const Summary& s = summaries[key];
-        out << std::left << std::setw(24) << std::get<0>(key) << std::right << std::setw(6)
-            << concat(std::get<1>(key), "x", std::get<2>(key)) << std::setw(9) << s.compared << std::setw(9)
-            << s.bitwise << std::setprecision(2) << std::scientific << std::setw(11) << s.one_rank << std::setw(11)
-            << s.float64 << std::fixed << std::setw(9) << s.dropped << std::setw(7) << s.clip_factor << std::setw(7)
-            << s.load << "  "
+        out << std::left << std::setw(24) << std::get<0>(key) << std::setw(11) << std::get<1>(key) << std::right
+            << std::setw(6) << concat(std::get<2>(key), "x", std::get<3>(key)) << std::setw(9) << s.compared
+            << std::setw(9) << s.bitwise << std::setprecision(2) << std::scientific << std::setw(11) << s.one_rank
+            << std::setw(11) << s.float64 << std::fixed << std::setw(9) << s.dropped << std::setw(7) << s.clip_factor
+            << std::setw(7) << s.load << "  "
             << (s.failed     ? "FAILED"
                 : s.compared ? "passed"
                              : concat("skipped: ", s.skipped))
@@ -120,9 +122,9 @@ void VerifyReport::print(std::ostream& out) const {
     out << std::defaultfloat;
     for (const VerifyRow& row : rows)
         if (!row.passed)
-            out << "FAILED " << row.case_name << " EP=" << row.ep << " DP=" << row.dp << " step " << row.step << ", "
-                << row.quantity << " against " << row.reference << ": relative error " << row.max_rel_error
-                << ", tolerance " << row.tolerance << "\n";
+            out << "FAILED " << row.case_name << " with " << row.dispatcher << ", EP=" << row.ep << " DP=" << row.dp
+                << " step " << row.step << ", " << row.quantity << " against " << row.reference << ": relative error "
+                << row.max_rel_error << ", tolerance " << row.tolerance << "\n";
 }
 
 void compare(std::span<const float> tested, std::span<const float> reference, VerifyRow& row) {

@@ -23,8 +23,10 @@ public:
           layout_(layout),
           world_(world),
           self_(MPI_COMM_SELF, *world.policy()),
-          tested_(model_, options(verify_case, layout.ep()), verify_case.placement(layout), device, world),
-          alone_(model_, options(verify_case, 1), linear_placement(model_.layers, model_.experts, 1), device, self_) {}
+          tested_(model_, options(verify_case, layout.ep(), verify_case.train.dispatcher),
+                  verify_case.placement(layout), device, world),
+          alone_(model_, options(verify_case, 1, "packed"), linear_placement(model_.layers, model_.experts, 1), device,
+                 self_) {}
 
     void run(VerifyReport& report) {
         for (int step = 1; step <= verify_steps; ++step) {
@@ -40,9 +42,10 @@ public:
     }
 
 private:
-    static TrainOptions options(const VerifyCase& verify_case, int ep) {
+    static TrainOptions options(const VerifyCase& verify_case, int ep, const std::string& dispatcher) {
         TrainOptions train = verify_case.train;
         train.ep = ep;
+        train.dispatcher = dispatcher;
         return train;
     }
 
@@ -87,6 +90,7 @@ private:
 VerifyRow skipped_row(const VerifyCase& verify_case, const Layout& layout, const std::string& reason) {
     VerifyRow row;
     row.case_name = verify_case.name;
+    row.dispatcher = verify_case.train.dispatcher;
     row.ranks = layout.ranks();
     row.ep = layout.ep();
     row.dp = layout.dp();
@@ -97,17 +101,28 @@ VerifyRow skipped_row(const VerifyCase& verify_case, const Layout& layout, const
     return row;
 }
 
+std::vector<VerifyCase> cases_of(const VerifyOptions& options) {
+    std::vector<VerifyCase> cases;
+    for (const std::string& dispatcher : options.dispatchers)
+        for (VerifyCase& verify_case : verify_cases()) {
+            verify_case.train.dtype = options.dtype;
+            verify_case.train.dispatcher = dispatcher;
+            cases.push_back(std::move(verify_case));
+        }
+    return cases;
+}
+
 }  // namespace
 
-VerifyReport verify_training(Device& device, const std::string& dtype, const Communicator& world,
+VerifyReport verify_training(Device& device, const VerifyOptions& options, const Communicator& world,
                              const std::function<void(const std::string&)>& progress) {
     VerifyReport report;
-    for (VerifyCase verify_case : verify_cases()) {
-        verify_case.train.dtype = dtype;
+    for (const VerifyCase& verify_case : cases_of(options)) {
         for (int ep = 1; ep <= world.size(); ++ep) {
             if (world.size() % ep != 0) continue;
             const Layout layout(world.size(), ep);
-            if (world.rank() == 0) progress(concat(verify_case.name, ", ", layout.describe()));
+            if (world.rank() == 0)
+                progress(concat(verify_case.name, ", ", verify_case.train.dispatcher, ", ", layout.describe()));
             if (const std::string reason = verify_case.cannot_express(layout); !reason.empty())
                 report.rows.push_back(skipped_row(verify_case, layout, reason));
             else

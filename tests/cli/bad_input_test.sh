@@ -56,6 +56,7 @@ refuses "unknown instruction set 'sse'" verify --isa sse
 refuses "unknown dtype 'fp16'; known: float32, bf16" "${train[@]}" --dtype fp16
 refuses "unknown dtype 'fp16'" verify --dtype fp16
 refuses "exchange" "${train[@]}" --exchange pigeon
+refuses "dispatcher" "${train[@]}" --dispatcher pigeon
 refuses "timeout: 1e+10" "${train[@]}" --timeout 1e10
 refuses "batch \* (sequence + 1): " "${train[@]}" --batch 200000000
 refuses "the embedding has .* parameters" "${train[@]}" --hidden 65536 --vocabulary 65536

@@ -26,6 +26,26 @@ for key in kernel shape dtype isa seconds bytes flops bound_seconds efficiency m
     grep --quiet "\"$key\": " kernels.json || { echo "bench kernels: no $key"; cat kernels.json; exit 1; }
 done
 
+# Every row is checked, and is in the files. On a busy machine a bound may be contradicted: exit status 3.
+for launch in 1 2; do
+    "$mpirun" -q -n 3 "$expar" bench dispatch --tokens 24,7 --hidden 64 --top-k 2 --experts 5 --dispatcher all \
+        --order exact,reduced --workload zipf:1.2 --cache warm --cached-plan --seconds 0.01 --json "d$launch.json" \
+        --csv "d$launch.csv" >dispatch.txt 2>err.txt || [[ $? == 3 ]] || { cat dispatch.txt err.txt; exit 1; }
+done
+rows=$(grep --count '"dispatcher": *"window"\|"dispatcher":"window"' d1.json)
+[[ $rows == 40 && $(grep --count ',window,' d1.csv) == 40 ]] || { echo "bench dispatch: $rows rows of window"; exit 1; }
+for key in workload hash phase median_seconds bound_seconds stage_bound_seconds efficiency skew x2_busiest wrong_rows; do
+    grep --quiet "\"$key\":" d1.json || { echo "bench dispatch: no $key"; exit 1; }
+done
+! grep --quiet '"wrong_rows":[1-9]' d1.json || { echo "bench dispatch: wrong rows"; exit 1; }
+"$expar" bench merge d1.json d2.json --json merged.json >merged.txt
+[[ $(grep --count '"launches":2' merged.json) == $(grep --count '"launches":1' d1.json) ]] ||
+    { echo "bench merge: rows differ"; cat merged.txt; exit 1; }
+"$mpirun" -q -n 2 "$expar" bench probe --top-k 2 --row-bytes 512 --mebibytes 1 --seconds 0.01 --json probe.json >probe.txt
+for key in pattern bytes gb_per_second alpha_seconds; do
+    grep --quiet "\"$key\":" probe.json || { echo "bench probe: no $key"; exit 1; }
+done
+
 # expect_refusal LINE ARGUMENT...: exit status 2 and one line that begins so.
 expect_refusal() {
     local line=$1 code=0
@@ -40,6 +60,11 @@ expect_refusal "bench kernels: .* expected 1 rank" "$mpirun" -q -n 2 "$expar" be
 expect_refusal "--filter: nothing has 'nonsense'" "$expar" bench kernels --filter nonsense
 expect_refusal "unknown instruction set 'sse'" "$expar" bench kernels --isa sse
 expect_refusal "--seconds: 0, expected more than 0" "$expar" bench kernels --seconds 0
+expect_refusal "unknown dispatcher 'x'; known: packed" "$mpirun" -q -n 2 "$expar" bench dispatch --dispatcher x
+expect_refusal "--tokens: 0, expected at least 1" "$expar" bench dispatch --tokens 0
+expect_refusal "unknown workload" "$mpirun" -q -n 2 "$expar" bench dispatch --workload nonsense
+echo nonsense >nonsense.json
+expect_refusal "nonsense.json: not the rows of a benchmark" "$expar" bench merge nonsense.json
 mkdir made
 expect_refusal "made: exists already" "$expar" bench checkpoint "${small[@]}" --out made
 [[ -d made ]] || { echo "bench checkpoint has removed what it did not make"; exit 1; }

@@ -25,5 +25,6 @@ prints_once "Usage: expar train" train --help
 prints_once "--kv-heads INTEGER=0" train --help
 prints_once "Usage: expar export" export --help
 prints_once "Usage: expar bench checkpoint" bench checkpoint --help
+prints_once "Usage: expar bench dispatch" bench dispatch --help
 prints_once "^HDF5" doctor
 echo "help is printed once"

@@ -39,8 +39,9 @@ TEST(Resume, RefusesWhatWouldMakeItAnotherRunAndNothingElse) {
         }
     EXPECT_GT(refused, 40);
     const std::set<std::string_view> free = {
-        "ep",        "steps",    "ranks_per_node", "threads",   "timeout",        "exchange", "combine",
-        "placement", "validate", "text",           "log_every", "record_batches", "keep",     "checkpoint_every"};
+        "ep",       "steps",      "ranks_per_node", "threads",   "timeout",
+        "exchange", "dispatcher", "combine",        "placement", "validate",
+        "text",     "log_every",  "record_batches", "keep",      "checkpoint_every"};
     for (const auto& group : field_groups(base))
         for (const auto& field : group.fields)
             EXPECT_TRUE(!free.contains(field.name) || field.lifetime != Lifetime::run) << field.name;

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <tuple>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "support/random_routing.hpp"
 
@@ -15,7 +17,22 @@ constexpr int experts = 7;
 constexpr int top_k = 3;
 constexpr int hidden = 5;
 
-class DispatcherTest : public testing::TestWithParam<std::tuple<std::string, CombineOrder>> {
+struct Case {
+    std::string kind, exchange;
+    CombineOrder order;
+};
+
+// Every kind in every order, on every exchange where it stands on one.
+std::vector<Case> cases() {
+    std::vector<Case> all;
+    for (const std::string& kind : dispatcher_names())
+        for (const std::string& exchange : exchange_names())
+            for (const CombineOrder order : {CombineOrder::exact, CombineOrder::reduced})
+                if (kind != "window" || exchange == "native") all.push_back({kind, exchange, order});
+    return all;
+}
+
+class DispatcherTest : public testing::TestWithParam<Case> {
 protected:
     Communicator world{MPI_COMM_WORLD};
     std::unique_ptr<Device> device = make_reference_device();
@@ -23,8 +40,8 @@ protected:
     int own_first = first[world.rank()];
     int own = first[world.rank() + 1] - own_first;
     Placement placement = shuffled_placement(1, experts, world.size(), 5);
-    std::unique_ptr<Dispatcher> dispatcher = make_packed_dispatcher(std::get<0>(GetParam()), world, *device);
-    PlanScope scope{&placement, 0, world.rank(), std::get<1>(GetParam()), own_first};
+    std::unique_ptr<Dispatcher> dispatcher = make_dispatcher(GetParam().kind, GetParam().exchange, world, *device);
+    PlanScope scope{&placement, 0, world.rank(), GetParam().order, own_first};
 
     // Every expert has a transform of its own, so that a row that went astray cannot pass.
     void apply_experts(const DispatchPlan& plan, ConstRows in, Rows out) const {
@@ -143,6 +160,55 @@ TEST_P(DispatcherTest, KeepsSeveralMovementsOpen) {
     }
 }
 
+// One in each movement that another rank may be behind with: each rank finishes in an order of its own.
+TEST_P(DispatcherTest, FinishesInAnyOrderWhatAllStartedInOne) {
+    const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
+    const DispatchPlan plan = dispatcher->plan(routing, scope);
+    constexpr int open = 5;
+    std::vector<Matrix> x;
+    for (int i = 0; i < open; ++i) x.push_back(random_tokens(*device, DType::float64, own, hidden, 20 + i, own_first));
+    std::vector<Moving<LentRows>> moving;
+    for (int i = 0; i < open; ++i) moving.push_back(dispatcher->start_dispatch(plan, x[i]));
+    std::vector<LentRows> rows(open);
+    for (int i = 0; i < open; ++i) {
+        const int at = (i * 2 + world.rank()) % open;
+        rows[at] = moving[at].finish();
+    }
+    for (int i = 0; i < open; ++i) {
+        const LentRows again = dispatcher->start_dispatch(plan, x[i]).finish();
+        for (int r = 0; r < again.view().rows(); ++r)
+            EXPECT_TRUE(std::ranges::equal(rows[i].view().row<double>(r), again.view().row<double>(r))) << i;
+    }
+}
+
+// What is lent stays as it is while much more is lent and given back.
+TEST_P(DispatcherTest, LentRowsStayWhileOthersComeAndGo) {
+    const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
+    const DispatchPlan plan = dispatcher->plan(routing, scope);
+    const Matrix x = random_tokens(*device, DType::float64, own, hidden, 1, own_first);
+    const LentRows expected = dispatcher->start_dispatch(plan, x).finish();
+    std::vector<LentRows> kept;
+    for (int i = 0; i < 100; ++i) {
+        LentRows rows = dispatcher->start_dispatch(plan, x).finish();
+        for (int r = 0; r < rows.view().rows(); ++r)
+            ASSERT_TRUE(std::ranges::equal(rows.view().row<double>(r), expected.view().row<double>(r))) << i;
+        if (i % 3 > 0) kept.push_back(std::move(rows));
+        if (i % 7 == 0) kept.erase(kept.begin(), kept.begin() + std::ptrdiff_t(kept.size() / 2));
+    }
+    for (const LentRows& rows : kept)
+        for (int r = 0; r < rows.view().rows(); ++r)
+            EXPECT_TRUE(std::ranges::equal(rows.view().row<double>(r), expected.view().row<double>(r)));
+}
+
+// What one dispatch sends to other ranks and stores, in rows.
+struct Moved {
+    std::size_t sent, copied;
+};
+Moved moved(const std::string& kind, const DispatchPlan& plan) {
+    if (kind == "window") return {0, std::size_t(plan.choices)};
+    return {plan.sent_tokens.size(), 2 * plan.sent_tokens.size() + plan.expert_rows.size()};  // packed, sent, unpacked
+}
+
 TEST_P(DispatcherTest, CountsTheRowsThatWereHandedOver) {
     const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
     const Matrix x = random_tokens(*device, DType::float64, own, hidden, 1, own_first);
@@ -150,7 +216,7 @@ TEST_P(DispatcherTest, CountsTheRowsThatWereHandedOver) {
     const auto before = dispatcher->traffic().total_bytes();
     (void)dispatcher->start_dispatch(plan, x).finish();
     EXPECT_EQ(dispatcher->traffic().total_bytes() - before,
-              std::int64_t(plan.sent_tokens.size()) * hidden * std::int64_t(sizeof(double)));
+              std::int64_t(moved(GetParam().kind, plan).sent) * hidden * std::int64_t(sizeof(double)));
     EXPECT_EQ(dispatcher->counters().rows_delivered, plan.rows_delivered);
 }
 
@@ -161,18 +227,34 @@ TEST_P(DispatcherTest, CountsTheBytesThatItStoresAndHandsOver) {
     EXPECT_EQ(dispatcher->counters().bytes_copied, dispatcher->traffic().total_bytes());  // headers
     const auto before = dispatcher->counters().bytes_copied;
     (void)dispatcher->start_dispatch(plan, x).finish();
-    const auto packed_sent_and_unpacked = 2 * plan.sent_tokens.size() + plan.expert_rows.size();
     EXPECT_EQ(dispatcher->counters().bytes_copied - before,
-              std::int64_t(packed_sent_and_unpacked) * hidden * std::int64_t(sizeof(double)));
+              std::int64_t(moved(GetParam().kind, plan).copied) * hidden * std::int64_t(sizeof(double)));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DispatcherTest,
-                         testing::Combine(testing::ValuesIn(exchange_names()),
-                                          testing::Values(CombineOrder::exact, CombineOrder::reduced)),
-                         [](const auto& test) {
-                             return std::get<0>(test.param) +
-                                    (std::get<1>(test.param) == CombineOrder::exact ? "_exact" : "_reduced");
-                         });
+// A token that chose two experts of a member is delivered there once, whatever moves it.
+TEST_P(DispatcherTest, AgreesOnWhatIsDelivered) {
+    const Routing routing = random_routing(*device, DType::float64, own, top_k, experts, own_first);
+    int expected = 0;
+    for (int t = 0; t < own; ++t) {
+        std::set<int> members;
+        for (const int expert : routing.experts_of(t)) members.insert(placement.host_for(0, expert, own_first + t));
+        expected += int(members.size());
+    }
+    EXPECT_EQ(dispatcher->plan(routing, scope).rows_delivered, expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DispatcherTest, testing::ValuesIn(cases()), [](const auto& test) {
+    return concat(test.param.kind, "_", test.param.exchange,
+                  test.param.order == CombineOrder::exact ? "_exact" : "_reduced");
+});
+
+TEST(DispatcherKinds, AreFoundByName) {
+    const Communicator world(MPI_COMM_WORLD);
+    const auto device = make_reference_device();
+    EXPECT_EQ(dispatcher_names(), (std::vector<std::string>{"packed", "naive", "window"}));
+    EXPECT_THROW((void)make_dispatcher("pigeon", "native", world, *device), UserError);
+    EXPECT_THROW((void)make_dispatcher("packed", "pigeon", world, *device), UserError);
+}
 
 }  // namespace
 }  // namespace expar

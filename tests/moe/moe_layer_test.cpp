@@ -19,6 +19,7 @@ struct Case {
     MoeOptions options;
     bool shuffled = false;
     bool copies = false;
+    std::string dispatcher = "packed";
 };
 
 MoeOptions base() {
@@ -49,6 +50,14 @@ std::vector<Case> cases() {
     all.push_back({"summed_shared_copies", base(), false, true});
     all.back().options.shared = SharedExpert::sum;
     all.back().options.shared_intermediate = 16;
+    const std::vector<Case> packed = all;
+    for (const std::string& kind : dispatcher_names())
+        for (Case each : packed)
+            if (kind != "packed") {
+                each.dispatcher = kind;
+                each.name += "_" + kind;
+                all.push_back(each);
+            }
     return all;
 }
 
@@ -90,7 +99,8 @@ protected:
                                                          : linear_placement(1, options.experts, members);
             return GetParam().copies ? with_copies(single) : single;
         };
-        MoeOnRanks together(options, place(world.size()), DType::float32, *device, world, "spread");
+        MoeOnRanks together(options, place(world.size()), DType::float32, *device, world, GetParam().dispatcher,
+                            "spread");
         MoeOnRanks alone(options, place(1), DType::float32, *device, self);
         Run here = run(together, first[world.rank()], first[world.rank() + 1] - first[world.rank()]);
         Run all = run(alone, 0, total_tokens);

@@ -13,10 +13,10 @@ namespace expar {
 /// One MoE layer with all that it stands on, over the ranks of `world` as a single EP group.
 struct MoeOnRanks {
     MoeOnRanks(const MoeOptions& options, Placement where, DType dtype, Device& on, const Communicator& world,
-               std::string_view exchange = "native")
+               std::string_view dispatcher_kind = "packed", std::string_view exchange = "native")
         : device(on),
           placement(std::move(where)),
-          dispatcher(make_packed_dispatcher(exchange, world, on)),
+          dispatcher(make_dispatcher(dispatcher_kind, exchange, world, on)),
           runtime{&on, dispatcher.get(), &world, &placement, world.rank()} {
         std::vector<ParameterBlock*> held;
         std::map<int, ParameterBlock*> experts;

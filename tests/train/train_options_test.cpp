@@ -31,6 +31,8 @@ TEST(TrainOptions, NamesFieldValueAndWhatWasExpected) {
     EXPECT_EQ(refusal([](auto& o) { o.optimizer = std::string("adam"); }),
               "unknown optimizer 'adam'; known: adamw, sgd");
     EXPECT_EQ(refusal([](auto& o) { o.exchange = std::string("x"); }), "unknown exchange 'x'; known: native, spread");
+    EXPECT_EQ(refusal([](auto& o) { o.dispatcher = std::string("x"); }),
+              "unknown dispatcher 'x'; known: packed, naive, window");
     EXPECT_EQ(refusal([](auto& o) { o.dtype = std::string("fp16"); }), "unknown dtype 'fp16'; known: float32, bf16");
     EXPECT_EQ(refusal([](auto& o) { o.learning_rate = INFINITY; }), "learning_rate: inf, expected a finite number");
     EXPECT_EQ(refusal([](auto& o) { o.timeout = 1e10; }),

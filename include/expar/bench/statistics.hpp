@@ -26,6 +26,9 @@ struct Patience {
     int at_most = 2000;
 };
 
+/// Whether the median of the values is known as well as patience asks.
+[[nodiscard]] bool settled(const std::vector<double>& values, const Patience& patience);
+
 /// Takes one measurement of every kind in turn, round after round, so that what disturbs the machine disturbs all kinds
 /// alike. The values of each kind, but for those of the first round, which warms up.
 [[nodiscard]] std::vector<std::vector<double>> measure_in_turn(std::span<const std::function<double()>> kinds,

@@ -48,6 +48,11 @@ void check_mpi(int code, const char* call, std::source_location where = std::sou
 void wait_all(std::span<MPI_Request> requests, const WaitPolicy& policy, Occasion occasion, int rank,
               const std::function<std::string()>& outstanding);
 
+/// The same wait for what no request of MPI tells: a flag in a window. Polls `done`, and drives MPI now and then, since
+/// peers may wait for messages of this rank. `done` may do work and throw.
+void wait_until(const std::function<bool()>& done, const WaitPolicy& policy, Occasion occasion, int rank,
+                const std::function<std::string()>& outstanding);
+
 /// Rows on their way. Move-only; what it reads and writes must stay untouched until finish() has returned.
 class Transfer {
 public:

@@ -15,6 +15,20 @@ struct Stacked {
     Stacked(ConstRows only) : first(only), second(nullptr, 0, only.cols(), only.dtype()) {}  // NOLINT: one is a stack
 };
 
+/// Rows of matrices that lie apart, `choices` of them for each row of another matrix: choice i is row row_of[i] of the
+/// contiguous matrix that begins at bases[base_of[i]].
+struct Places {
+    std::span<void* const> bases;
+    std::span<const int> base_of;  ///< [n, k] flat; -1: no row
+    std::span<const int> row_of;   ///< [n, k] flat
+    int cols = 0;
+    DType dtype = DType::float32;
+};
+
+/// How rows are stored: so that they are in this processor's caches, or past them, which is faster where they do not
+/// fit.
+enum class Stores { ordinary, past_caches };
+
 /// Moving and adding whole rows. An index of -1 means no row. Rows of one call are of one dtype but where it says
 /// otherwise; weights, logits and their gradients are of the wide one. Each element is rounded once, when it is
 /// written.
@@ -40,6 +54,27 @@ public:
     /// 1]
     virtual void weighted_sum_backward(Stacked d_sums, std::span<const int> index, const Terms& terms, Rows d_terms,
                                        Rows d_weights, Stream& stream) const = 0;
+
+    /// Each row of `in` to its k places. They are seen by other processes before what this thread stores afterwards.
+    virtual void store(ConstRows in, const Places& out, Stores stores, Stream& stream) const = 0;
+
+    /// In which order a sum over places is made: by choice; or the choices of each base on their own, rounded to the
+    /// dtype of rows, then these sums by ascending base.
+    enum class Order { by_choice, by_base };
+    /// out[i] = the sum of its k places as weighted_sum makes it.   weights [n, k], or no rows at all: every weight is
+    /// 1
+    virtual void weighted_sum(const Places& in, ConstRows weights, Order order, Rows out, Stream& stream) const = 0;
+
+    /// The way back from it, as weighted_sum_backward goes it: d_terms at i = weights[i] d_sums[i / k], and
+    /// d_weights[i] = the term at i · d_sums[i / k], 0 where there is none.   weights, d_weights [n, k]; terms and
+    /// d_terms differ in bases alone
+    struct PlacedTerms {
+        std::span<void* const> d_bases;
+        Places terms;
+        ConstRows weights;
+    };
+    virtual void weighted_sum_backward(ConstRows d_sums, const PlacedTerms& terms, Stores stores, Rows d_weights,
+                                       Stream& stream) const = 0;
 
     /// out[index[i]] += in[i], for i ascending. `out` may also be float32.
     virtual void scatter_add(ConstRows in, std::span<const int> index, Rows out, Stream& stream) const = 0;

@@ -22,17 +22,22 @@ enum class CombineOrder {
 /// for this host, then the k weights bit for bit.
 [[nodiscard]] int header_columns(int top_k, DType weight_dtype);
 
+/// How often a token's row goes to a member that serves several of its choices.
+enum class Delivery { once_per_member, once_per_choice };
+
 /// What a member of the EP group decides alone, from its routing.
 struct SourcePlan {
     int tokens = 0;               ///< T
     int top_k = 0;                ///< k
-    std::vector<int> rows_to;     ///< [members], distinct (token, member) rows, this member's own included
+    std::vector<int> rows_to;     ///< [members], rows as delivered, this member's own included
+    int rows_delivered = 0;       ///< distinct (token, member) rows
     std::vector<int> returns_to;  ///< [members], kept choices served by each member
     std::vector<int> member_of;   ///< [T, k], who serves the choice; -1: nobody
     Array<int> sent_tokens;       ///< [rows to others], by member, then token
     Matrix headers;               ///< int32 [rows to others, header_columns], in the same order
     Matrix own_headers;           ///< int32 [own rows, header_columns], by token
     std::vector<int> own_tokens;  ///< [own rows]
+    Delivery delivery = Delivery::once_per_member;
 };
 
 /// Who gets which rows, as one member of an EP group sees it: the plan of one dispatch, its combine, and both
@@ -47,7 +52,7 @@ struct DispatchPlan {
     int tokens = 0;  ///< T of this member
     int top_k = 0;   ///< k
 
-    // Dispatch: rows, one per distinct (token, member).
+    // Dispatch: rows, one per distinct (token, member), or per choice.
     RowCounts rows;          ///< without own rows
     Array<int> sent_tokens;  ///< [rows to others], the token of each row sent, by member, then token
     int rows_here = 0;       ///< D: delivered rows, own ones, then received ones by source member, then token
@@ -68,6 +73,15 @@ struct DispatchPlan {
     Array<int> partial_choices;  ///< [D, k] in expert rows, by choice; -1: not served here
     Matrix partial_weights;      ///< [D, k]
     Array<int> partial_returns;  ///< [T, k] in Stacked{own partials, received}, by ascending member; -1 behind the last
+
+    // Where the source finds each choice, for dispatchers that sum over places, else empty.
+    Array<int> choice_host;    ///< [T, k], the member that serves it; -1: dropped or none
+    Array<int> choice_row;     ///< [T, k], in that member's expert rows, or, by messages, in what was received of them
+    std::vector<int> rows_at;  ///< [members], the expert rows of each: of counted plans alone, which have none of the
+                               ///< lists above but returns
+    Matrix choice_weights;     ///< [T, k], of counted plans
+    int choices = 0;           ///< of the T k, those that are served
+    std::uint32_t number = 0;  ///< of a counted plan, as all members count
 };
 
 /// Where and how a plan is made, beside the routing.
@@ -77,11 +91,13 @@ struct PlanScope {
     int member = 0;  ///< this rank's place in its EP group
     CombineOrder order = CombineOrder::exact;
     std::int64_t first_token = 0;  ///< global index of the first token here, which decides between copies
+    std::size_t row_bytes = 0;     ///< of a row that will travel, so that memory for it is there early; 0: not known
 };
 
 /// The source's half. -1 and dropped choices are left out. Throws Error, naming token and expert, when there is no such
 /// expert.
-[[nodiscard]] SourcePlan plan_source(const Routing& routing, const PlanScope& scope);
+[[nodiscard]] SourcePlan plan_source(const Routing& routing, const PlanScope& scope,
+                                     Delivery delivery = Delivery::once_per_member);
 
 /// Completes the plan from the headers received: rows_from[m] of them from each other member, in order, 0 from itself.
 /// Throws Error, naming member and expert, when a header asks for an expert that is not here.

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "expar/comm/communicator.hpp"
 #include "expar/comm/exchange.hpp"
@@ -11,8 +14,8 @@
 
 namespace expar {
 
-/// Rows in memory that a dispatcher lends. They are valid until this object is gone, which must be before the
-/// dispatcher's device is.
+/// Rows in memory that a dispatcher lends. They are valid until this object or the dispatcher is gone; it must go
+/// before the dispatcher's device does.
 class LentRows {
 public:
     /// What keeps the memory: a matrix of the pool, a place in a window.
@@ -55,10 +58,12 @@ private:
     std::unique_ptr<Rest> rest_;
 };
 
-/// What the backward of combine yields on the host of the experts.
+/// What the backward of combine yields.
 struct CombineGradient {
-    LentRows d_outputs;  ///< [A, H]
-    Matrix d_weights;    ///< [A, 1], of this host's rows; dispatch backward brings them home
+    LentRows d_outputs;  ///< [A, H], on the host of the experts
+    /// As dispatch backward takes it, which brings it home: [A, 1] of this host's rows, or, where the source can read
+    /// outputs, [T, k] of its own choices.
+    Matrix d_weights;
 };
 /// What the backward of dispatch yields on the source of the tokens.
 struct DispatchGradient {
@@ -71,6 +76,7 @@ struct DispatchCounters {
     std::int64_t rows_delivered = 0;  ///< distinct (token, member) rows of forward dispatch: what a placement changes
     std::int64_t bytes_copied = 0;    ///< stored by gathers, sums and products, or handed to MPI, headers included
     double seconds = 0;               ///< this rank's time inside calls of the dispatcher
+    double counts_seconds = 0;        ///< of it, until a plan's counts and headers were known here
 };
 
 /// Moves token rows to the members of an EP group that host their experts, and back, forward and backward.
@@ -89,7 +95,8 @@ public:
 
     /// x [T, H] → expert rows [A, H]
     [[nodiscard]] virtual Moving<LentRows> start_dispatch(const DispatchPlan& plan, ConstRows x) = 0;
-    /// Memory [A, H] for the experts' output, which combine moves without a copy more.
+    /// Memory [A, H] for the experts' output, or for the gradient of their input, which combine and dispatch backward
+    /// then move without a copy more.
     [[nodiscard]] virtual LentRows lend_outputs(const DispatchPlan& plan, int cols, DType dtype) = 0;
     /// outputs [A, H] → y [T, H] = Σ_j weights[t][j] output(t, j), in the plan's order. weights [T, k]
     [[nodiscard]] virtual Moving<Matrix> start_combine(const DispatchPlan& plan, ConstRows outputs,
@@ -102,12 +109,42 @@ public:
     [[nodiscard]] virtual Moving<DispatchGradient> start_dispatch_backward(const DispatchPlan& plan, ConstRows d_rows,
                                                                            ConstRows d_weights) = 0;
 
-    [[nodiscard]] virtual const DispatchCounters& counters() const = 0;
+    [[nodiscard]] virtual DispatchCounters counters() const = 0;
     [[nodiscard]] virtual const Traffic& traffic() const = 0;
+    /// What a user should be told, in one line: that another kind does the work, and why. Empty: nothing.
+    [[nodiscard]] virtual std::string note() const { return {}; }
 };
 
-/// Pack, exchange, unpack, on any Exchange: the plain dispatcher that the others must equal.
+/// An algorithm by name, for --help, for tests that loop over all of them, and for make_dispatcher.
+struct DispatcherKind {
+    std::string_view name;
+    std::string_view summary;
+    std::unique_ptr<Dispatcher> (*make)(std::string_view exchange, const Communicator& group, Device& device);
+};
+
+/// The plain dispatcher that the others must equal.
 [[nodiscard]] std::unique_ptr<Dispatcher> make_packed_dispatcher(std::string_view exchange, const Communicator& group,
                                                                  Device& device);
+
+/// One row for every choice, as simple frameworks move them: what the others are measured against.
+[[nodiscard]] std::unique_ptr<Dispatcher> make_naive_dispatcher(std::string_view exchange, const Communicator& group,
+                                                                Device& device);
+/// Through memory that the ranks of a node share: a source stores its rows where the experts read them, and adds their
+/// outputs up where they lie. Falls back to `packed`, with a note, when there is too little such memory. Throws
+/// UserError when members are on several nodes, or the device's memory is not the host's.
+[[nodiscard]] std::unique_ptr<Dispatcher> make_window_dispatcher(std::string_view exchange, const Communicator& group,
+                                                                 Device& device);
+
+inline constexpr std::array dispatcher_kinds = {
+    DispatcherKind{"packed", "pack, exchange, unpack; a row once to each rank that needs it", make_packed_dispatcher},
+    DispatcherKind{"naive", "as packed, a row once for each choice; a yardstick", make_naive_dispatcher},
+    DispatcherKind{"window", "one copy through memory that the ranks of a node share", make_window_dispatcher},
+};
+
+/// Owns a duplicate of `group`, an EP group. Collective. `exchange` moves the rows of the kinds that stand on one.
+/// Throws UserError that lists the known names.
+[[nodiscard]] std::unique_ptr<Dispatcher> make_dispatcher(std::string_view name, std::string_view exchange,
+                                                          const Communicator& group, Device& device);
+[[nodiscard]] std::vector<std::string> dispatcher_names();
 
 }  // namespace expar

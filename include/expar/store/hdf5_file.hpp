@@ -43,6 +43,10 @@ public:
     void write(const std::string& name, std::span<const double> values, const Shape& shape, Storage storage = {0});
     void write(const std::string& name, std::span<const std::int32_t> values, const Shape& shape,
                Storage storage = {0});
+    void write(const std::string& name, std::span<const std::uint16_t> values, const Shape& shape,
+               Storage storage = {0});
+    /// A dataset of texts [n], all as long as the longest, filled with zero bytes.
+    void write_texts(const std::string& name, const std::vector<std::string>& texts, Storage storage = {0});
 
     /// A dataset of float32 whose values others write: side by side in row-major order, from the byte of the file that
     /// is returned, once the file is closed. A shape without elements is an Error.
@@ -52,6 +56,8 @@ public:
     void read(const std::string& name, std::span<float> values) const;
     void read(const std::string& name, std::span<double> values) const;
     void read(const std::string& name, std::span<std::int32_t> values) const;
+    void read(const std::string& name, std::span<std::uint16_t> values) const;
+    [[nodiscard]] std::vector<std::string> read_texts(const std::string& name) const;
     /// As many elements [first], [first + 1], … of the first dimension as fill `values`.
     void read_slices(const std::string& name, std::int64_t first, std::span<float> values) const;
 

@@ -31,11 +31,12 @@ struct TrainOptions {
     double beta2 = 0.95;
     double epsilon = 1e-8;
     double weight_decay = 0.1;
-    double clip = 1;                   ///< largest norm of the gradient; 0: no limit
-    std::string combine = "exact";     ///< exact | reduced
-    std::string exchange = "native";   ///< see exchange_kinds
-    std::string placement = "linear";  ///< linear | shuffled
-    std::string dtype = "float32";     ///< of rows, see row_dtype; parameters, gradients and moments are float32
+    double clip = 1;                    ///< largest norm of the gradient; 0: no limit
+    std::string combine = "exact";      ///< exact | reduced
+    std::string dispatcher = "packed";  ///< see dispatcher_kinds
+    std::string exchange = "native";    ///< see exchange_kinds
+    std::string placement = "linear";   ///< linear | shuffled
+    std::string dtype = "float32";      ///< of rows, see row_dtype; parameters, gradients and moments are float32
     int threads = 1;
     std::string isa{};              ///< name of an InstructionSet; empty: the fastest
     bool overlap_gradients = true;  ///< they travel during backward, not after it; the same bits

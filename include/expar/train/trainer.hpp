@@ -77,6 +77,8 @@ public:
     [[nodiscard]] const Layout& layout() const;
     /// As TrainOptions::overlap_gradients, from the next step on; on all ranks alike.
     void overlap_gradients(bool on);
+    /// See Dispatcher::note.
+    [[nodiscard]] std::string note() const;
     /// Of this rank, since the last call.
     [[nodiscard]] ReductionSeconds take_reduction_seconds();
     /// Of this rank. Steps take its seconds; whoever works between them may open phases of it.

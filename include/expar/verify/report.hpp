@@ -10,6 +10,7 @@ namespace expar {
 /// One comparison, as it stands in the JSON file, where an error that is infinite is null.
 struct VerifyRow {
     std::string case_name;
+    std::string dispatcher = "packed";
     int ranks = 1;
     int ep = 1;
     int dp = 1;

@@ -28,11 +28,18 @@ struct Avx2Vector {
     void store(float* to, AllLanes = {}) const { _mm256_storeu_ps(to, lanes); }
     void store(float* to, FirstLanes first) const { _mm256_maskstore_ps(to, mask(first), lanes); }
     void store_past_caches(float* to) const { _mm256_stream_ps(to, lanes); }
+    void store_past_caches(bfloat16* to) const { _mm_stream_si128(reinterpret_cast<__m128i*>(to), narrowed()); }
+    static void copy_line_past_caches(const void* from, void* to) {
+        const auto* in = static_cast<const __m256i*>(from);
+        auto* out = static_cast<__m256i*>(to);
+        const __m256i low = _mm256_loadu_si256(in), high = _mm256_loadu_si256(in + 1);
+        _mm256_stream_si256(out, low);
+        _mm256_stream_si256(out + 1, high);
+    }
 
     // bfloat16 is widened on the way in, and rounded as to_bfloat16 does on the way out.
     static Avx2Vector load(const bfloat16* from, AllLanes = {}) {
-        const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-        return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16))};
+        return widened(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
     }
     static Avx2Vector load(const bfloat16* from, FirstLanes first) {
         bfloat16 all[width] = {};
@@ -46,7 +53,14 @@ struct Avx2Vector {
         __builtin_memcpy(to, all, unsigned(first.count) * sizeof(bfloat16));
     }
 
+    /// As it would be read again after a store there.
+    [[nodiscard]] Avx2Vector rounded_as(const float*) const { return *this; }
+    [[nodiscard]] Avx2Vector rounded_as(const bfloat16*) const { return widened(narrowed()); }
+
 private:
+    static Avx2Vector widened(__m128i halves) {
+        return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16))};
+    }
     [[nodiscard]] __m128i narrowed() const {
         const __m256i bits = _mm256_castps_si256(lanes);
         const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));

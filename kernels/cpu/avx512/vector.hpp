@@ -27,6 +27,10 @@ struct Avx512Vector {
     void store(float* to, AllLanes = {}) const { _mm512_storeu_ps(to, lanes); }
     void store(float* to, FirstLanes first) const { _mm512_mask_storeu_ps(to, mask(first), lanes); }
     void store_past_caches(float* to) const { _mm512_stream_ps(to, lanes); }
+    void store_past_caches(bfloat16* to) const { _mm256_stream_si256(reinterpret_cast<__m256i*>(to), narrowed()); }
+    static void copy_line_past_caches(const void* from, void* to) {
+        _mm512_stream_si512(static_cast<__m512i*>(to), _mm512_loadu_si512(from));
+    }
 
     // bfloat16 is widened on the way in, and rounded as to_bfloat16 does on the way out.
     static Avx512Vector load(const bfloat16* from, AllLanes = {}) {
@@ -37,6 +41,10 @@ struct Avx512Vector {
     }
     void store(bfloat16* to, AllLanes = {}) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), narrowed()); }
     void store(bfloat16* to, FirstLanes first) const { _mm256_mask_storeu_epi16(to, mask(first), narrowed()); }
+
+    /// As it would be read again after a store there.
+    [[nodiscard]] Avx512Vector rounded_as(const float*) const { return *this; }
+    [[nodiscard]] Avx512Vector rounded_as(const bfloat16*) const { return widened(narrowed()); }
 
 private:
     static Avx512Vector widened(__m256i halves) {

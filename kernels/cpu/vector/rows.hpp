@@ -1,9 +1,21 @@
 #pragma once
 
+#include <type_traits>
+
 #include "../vector_kernels.hpp"
 #include "lanes.hpp"
 
 namespace expar {
+
+// Part of a vector does not fill a line: it is stored as always.
+template <class Vector, class Element>
+[[gnu::always_inline]] inline void store_past_caches(Vector value, Element* to, AllLanes) {
+    value.store_past_caches(to);
+}
+template <class Vector, class Element>
+[[gnu::always_inline]] inline void store_past_caches(Vector value, Element* to, FirstLanes first) {
+    value.store(to, first);
+}
 
 template <class Vector, class Element>
 void scale_row(float factor, const Element* in, Element* out, long count) {
@@ -25,12 +37,29 @@ void add_row(const From* in, To* out, long count) {
     });
 }
 
+// Calls body(i, parts, lanes) with several vectors at once, an integral constant, as long as there are as many: what is
+// added up over rows then has several chains, and the loop over rows is begun less often.
+template <class Vector, class Body>
+[[gnu::always_inline]] inline void for_each_block(long count, Body body) {
+    constexpr int several = 4;
+    long i = 0;
+    for (; i + several * Vector::width <= count; i += several * Vector::width)
+        body(i, std::integral_constant<int, several>{}, AllLanes{});
+    for_each_vector<Vector>(count - i,
+                            [&](long at, auto lanes) { body(i + at, std::integral_constant<int, 1>{}, lanes); });
+}
+
 template <class Vector, class Element>
 void weighted_sum_of_rows(const Element* const* rows, const float* weights, int terms, Element* out, long count) {
-    for_each_vector<Vector>(count, [=](long i, auto lanes) {
-        Vector total = Vector::all(0);
-        for (int j = 0; j < terms; ++j) total = fma(Vector::all(weights[j]), Vector::load(rows[j] + i, lanes), total);
-        total.store(out + i, lanes);
+    for_each_block<Vector>(count, [=](long i, auto parts, auto lanes) {
+        Vector total[parts];
+        for (Vector& part : total) part = Vector::all(0);
+        for (int j = 0; j < terms; ++j) {
+            const Vector weight = Vector::all(weights[j]);
+            for (int p = 0; p < parts; ++p)
+                total[p] = fma(weight, Vector::load(rows[j] + i + p * Vector::width, lanes), total[p]);
+        }
+        for (int p = 0; p < parts; ++p) total[p].store(out + i + p * Vector::width, lanes);
     });
 }
 
@@ -63,10 +92,53 @@ float scale_and_dot_row(float factor, const Element* a, const Element* b, Elemen
 }
 
 template <class Vector, class Element>
+void sum_of_sums_of_rows(const Element* const* rows, const float* weights, RowRuns groups, Element* out, long count) {
+    for_each_block<Vector>(count, [=](long i, auto parts, auto lanes) {
+        Vector total[parts], group[parts];
+        for (Vector& part : total) part = Vector::all(0);
+        for (int g = 0, j = 0; g < groups.count; ++g) {
+            for (Vector& part : group) part = Vector::all(0);
+            for (; j < groups.ends[g]; ++j) {
+                const Vector weight = Vector::all(weights[j]);
+                for (int p = 0; p < parts; ++p)
+                    group[p] = fma(weight, Vector::load(rows[j] + i + p * Vector::width, lanes), group[p]);
+            }
+            for (int p = 0; p < parts; ++p) total[p] = total[p] + group[p].rounded_as(out);
+        }
+        for (int p = 0; p < parts; ++p) total[p].store(out + i + p * Vector::width, lanes);
+    });
+}
+
+template <class Vector, class Element>
+void copy_row_past_caches(const Element* in, Element* out, long count) {
+    constexpr long line = 64 / sizeof(Element);
+    long i = 0;
+    for (; i + line <= count; i += line) Vector::copy_line_past_caches(in + i, out + i);
+    for (; i < count; ++i) out[i] = in[i];
+}
+
+template <class Vector, class Element>
+float scale_and_dot_row_past_caches(float factor, const Element* a, const Element* b, Element* out, long count) {
+    return sum_of_terms<Vector>(count, [=](long i, auto lanes, Vector chain) {
+        const Vector value = Vector::load(a + i, lanes);
+        store_past_caches(Vector::all(factor) * value, out + i, lanes);
+        return fma(value, Vector::load(b + i, lanes), chain);
+    });
+}
+
+template <class Vector, class Element>
 constexpr RowKernels<Element> row_kernels = {
-    scale_row<Vector, Element>,         add_scaled_row<Vector, Element>,       add_row<Vector, Element, Element>,
-    add_row<Vector, Element, float>,    weighted_sum_of_rows<Vector, Element>, dot_of_rows<Vector, Element>,
-    sum_of_squares_of<Vector, Element>, scale_and_dot_row<Vector, Element>,
+    scale_row<Vector, Element>,
+    add_scaled_row<Vector, Element>,
+    add_row<Vector, Element, Element>,
+    add_row<Vector, Element, float>,
+    weighted_sum_of_rows<Vector, Element>,
+    dot_of_rows<Vector, Element>,
+    sum_of_squares_of<Vector, Element>,
+    scale_and_dot_row<Vector, Element>,
+    sum_of_sums_of_rows<Vector, Element>,
+    copy_row_past_caches<Vector, Element>,
+    scale_and_dot_row_past_caches<Vector, Element>,
 };
 
 }  // namespace expar

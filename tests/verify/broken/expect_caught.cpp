@@ -13,7 +13,7 @@ int main(int argc, char** argv) {
     {
         const expar::Communicator world(MPI_COMM_WORLD);
         const auto device = expar::make_cpu_device(1);
-        const auto report = expar::verify_training(*device, "float32", world, [](const std::string&) {});
+        const auto report = expar::verify_training(*device, {}, world, [](const std::string&) {});
         caught = !report.passed();
         if (world.rank() == 0 && caught) {
             const auto row = std::ranges::find_if(report.rows, [](const auto& r) { return !r.passed; });
