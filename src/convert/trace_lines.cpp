@@ -87,24 +87,23 @@ private:
             const auto number = id.get<std::int64_t>();  // negative where it is too large for that
             trace_.choices.push_back(
                 checked_id(number, trace_.experts, [&] { return concat(where_, ": layer ", layer); }));
-        }));
+        }
     }
-}
 
     void start_document(const Json& object) {
-    const Json* request = found_at(object, fields_.request);
-    std::string name = request == nullptr     ? ""
-                       : request->is_string() ? request->get<std::string>()
-                                              : request->dump(-1, ' ', false, Json::error_handler_t::replace);
-    if (trace_.documents.empty() || trace_.documents.back().category != name)
-        trace_.documents.push_back({dataset_of(file_.name), std::move(name), false, 0});
-}
+        const Json* request = found_at(object, fields_.request);
+        std::string name = request == nullptr     ? ""
+                           : request->is_string() ? request->get<std::string>()
+                                                  : request->dump(-1, ' ', false, Json::error_handler_t::replace);
+        if (trace_.documents.empty() || trace_.documents.back().category != name)
+            trace_.documents.push_back({dataset_of(file_.name), std::move(name), false, 0});
+    }
 
-static constexpr std::int64_t largest_layer = 1 << 20;
-const NamedText& file_;
-const JsonFields& fields_;
-std::string where_;
-RoutingTrace trace_;
+    static constexpr std::int64_t largest_layer = 1 << 20;
+    const NamedText& file_;
+    const JsonFields& fields_;
+    std::string where_;
+    RoutingTrace trace_;
 };
 
 // Which column has what; -1: none.
