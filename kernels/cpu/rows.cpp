@@ -47,6 +47,10 @@ struct PlacedElements {
 bool begins_line(const void* row) {
     return reinterpret_cast<std::uintptr_t>(row) % 64 == 0;
 }
+template <class Kernel>
+Kernel kernel(const ByStores<Kernel>& kernels, Stores stores, const void* row) {
+    return stores == Stores::past_caches && begins_line(row) ? kernels.past_caches : kernels.ordinary;
+}
 
 float sigmoid(float x) {
     return float(1 / (1 + std::exp(-double(x))));
@@ -82,8 +86,8 @@ public:
                         if (factors.rows) term_weights[std::size_t(count)] = factors.row(i)[j];
                         ++count;
                     }
-                    kernels_.of<Element>().weighted_sum(terms.data(), term_weights.data(), count, sums.row(i),
-                                                        sums.cols);
+                    kernels_.of<Element>().weighted_sum.ordinary({terms.data(), term_weights.data(), count},
+                                                                 sums.row(i), sums.cols);
                 }
             });
         });
@@ -99,8 +103,8 @@ public:
             for_each_row(elements<Element>(d_terms), [&](int i, Element* row, int cols) {
                 if (index[i] < 0) clear(row, cols);
                 *dots.row(i) = index[i] < 0 ? 0
-                                            : kernels_.of<Element>().scale_and_dot(*factors.row(i), from.row(index[i]),
-                                                                                   rows.row(i), row, cols);
+                                            : kernels_.of<Element>().scale_and_dot.ordinary(
+                                                  {*factors.row(i), from.row(index[i]), rows.row(i)}, row, cols);
             });
         });
     }
@@ -126,7 +130,7 @@ public:
         });
     }
 
-    void weighted_sum(const Places& in, ConstRows weights, Order order, Rows out, Stream&) const override {
+    void weighted_sum(const Places& in, ConstRows weights, Summing summing, Rows out, Stream&) const override {
         if (out.rows() == 0) return;
         with_storage(out.dtype(), [&]<class Element>(Element) {
             const PlacedElements<const Element> from(in);
@@ -135,18 +139,24 @@ public:
             const int top_k = int(in.base_of.size()) / sums.rows;
             const auto& kernels = kernels_.of<Element>();
             threads_.for_each_range(sums.rows, rows_of_grain(sums.cols * (top_k + 1)), [&](long first, long last) {
-                PlacedSum<Element> terms(top_k);
-                for (long t = first; t < last; ++t) {
-                    terms.list(from, in.bases, factors.rows ? factors.row(t) : nullptr, t);
-                    if (order == Order::by_choice) {
-                        kernels.weighted_sum(terms.rows.data(), terms.weights.data(), terms.count, sums.row(t),
-                                             sums.cols);
-                    } else {
-                        terms.group();
-                        kernels.sum_of_sums(terms.rows.data(), terms.weights.data(), {terms.ends.data(), terms.groups},
-                                            sums.row(t), sums.cols);
-                    }
+                PlacedSum<Element> terms(top_k), next(top_k);
+                const auto list = [&](PlacedSum<Element>& sum, long t) {
+                    if (t < last)
+                        sum.list(from, in.bases, factors.rows ? factors.row(t) : nullptr, t);
+                    else
+                        sum.count = 0;
+                };
+                list(terms, first);
+                for (long t = first; t < last; ++t, std::swap(terms, next)) {
+                    list(next, t + 1);
+                    const RowTerms<Element> added = terms.with(next);
+                    Element* sum = sums.row(t);
+                    if (summing.order == Order::by_choice)
+                        kernel(kernels.weighted_sum, summing.stores, sum)(added, sum, sums.cols);
+                    else
+                        kernel(kernels.sum_of_sums, summing.stores, sum)(added, terms.group(), sum, sums.cols);
                 }
+                _mm_sfence();
             });
         });
     }
@@ -160,16 +170,21 @@ public:
             const auto factors = floats(terms.weights);
             const auto dots = floats(d_weights);
             const auto& kernels = kernels_.of<Element>();
+            // Of the term behind term i, whose row is there or not.
+            const auto next = [&](std::size_t i) {
+                return i + 1 < places.base_of.size() && places.base_of[i + 1] >= 0
+                           ? places.row(terms.terms.bases, i + 1)
+                           : nullptr;
+            };
             for_each_token(from.rows, 2 * from.cols * dots.cols, [&](long t) {
                 for (int j = 0; j < dots.cols; ++j) {
                     const auto i = std::size_t(t * dots.cols + j);
                     dots.row(t)[j] = 0;
                     if (places.base_of[i] < 0) continue;
                     Element* d_term = places.row(terms.d_bases, i);
-                    const bool past = stores == Stores::past_caches && begins_line(d_term);
-                    const auto apply = past ? kernels.scale_and_dot_past_caches : kernels.scale_and_dot;
-                    dots.row(t)[j] =
-                        apply(factors.row(t)[j], from.row(t), places.row(terms.terms.bases, i), d_term, from.cols);
+                    const RowProduct<Element> product{factors.row(t)[j], from.row(t), places.row(terms.terms.bases, i),
+                                                      next(i)};
+                    dots.row(t)[j] = kernel(kernels.scale_and_dot, stores, d_term)(product, d_term, from.cols);
                 }
             });
         });
@@ -223,7 +238,8 @@ public:
             for_each_row(elements<Element>(d_in), [&](int i, Element* row, int cols) {
                 const float g = sigmoid(*logits.row(i));
                 *d_logits.row(i) =
-                    g * (1 - g) * kernels_.of<Element>().scale_and_dot(g, gradient.row(i), from.row(i), row, cols);
+                    g * (1 - g) *
+                    kernels_.of<Element>().scale_and_dot.ordinary({g, gradient.row(i), from.row(i)}, row, cols);
             });
         });
     }
@@ -254,8 +270,11 @@ private:
                 ++count;
             }
         }
+        [[nodiscard]] RowTerms<Element> with(const PlacedSum& next) const {
+            return {rows.data(), weights.data(), count, next.rows.data(), next.count};
+        }
         // By ascending base, in each one by choice.
-        void group() {
+        RowRuns group() {
             for (std::size_t i = 1; i < std::size_t(count); ++i)
                 for (std::size_t j = i; j > 0 && bases[j] < bases[j - 1]; --j) {
                     std::swap(bases[j], bases[j - 1]);
@@ -266,6 +285,7 @@ private:
             for (int i = 0; i < count; ++i)
                 if (i + 1 == count || bases[std::size_t(i)] != bases[std::size_t(i + 1)])
                     ends[std::size_t(groups++)] = i + 1;
+            return {ends.data(), groups};
         }
     };
 

@@ -73,7 +73,7 @@ public:
         for_each_run(to, [&](long i, long first, long count) {
             std::vector<const float*> rows;
             for (const auto& part : from) rows.push_back(part.row(i) + first);
-            rows_.wide.weighted_sum(rows.data(), ones.data(), int(rows.size()), to.row(i) + first, count);
+            rows_.wide.weighted_sum.ordinary({rows.data(), ones.data(), int(rows.size())}, to.row(i) + first, count);
         });
     }
 

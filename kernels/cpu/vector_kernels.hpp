@@ -30,23 +30,46 @@ struct RowRuns {
     int count;
 };
 
+/// Rows of one sum, and those of the sum behind it, which are fetched meanwhile.
+template <class Element>
+struct RowTerms {
+    const Element* const* rows;
+    const float* weights;
+    int count;
+    const Element* const* next = nullptr;
+    int next_count = 0;
+};
+
+/// A row that is scaled and multiplied with another, and one that is fetched meanwhile.
+template <class Element>
+struct RowProduct {
+    float factor;
+    const Element *in, *other;
+    const Element* next = nullptr;
+};
+
+/// One kernel that stores into the caches, and one that stores past them: `out` at a line, and the caller makes a store
+/// fence before others read it.
+template <class Kernel>
+struct ByStores {
+    Kernel ordinary, past_caches;
+};
+
 template <class Element>
 struct RowKernels {
     void (*scale)(float factor, const Element* in, Element* out, long count);       ///< out = factor in
     void (*add_scaled)(float factor, const Element* in, Element* out, long count);  ///< out = fma(factor, in, out)
     void (*add)(const Element* in, Element* out, long count);                       ///< out += in
     void (*add_to_floats)(const Element* in, float* out, long count);               ///< out += in
-    /// out = Σ_j weights[j] rows[j], by fma from 0, j ascending
-    void (*weighted_sum)(const Element* const* rows, const float* weights, int terms, Element* out, long count);
     float (*dot)(const Element* a, const Element* b, long count);
-    double (*sum_of_squares)(const Element* in, long count);  ///< in float64
-    /// out = factor a; returns a · b
-    float (*scale_and_dot)(float factor, const Element* a, const Element* b, Element* out, long count);
+    double (*sum_of_squares)(const Element* in, long count);                ///< in float64
+    void (*copy_past_caches)(const Element* in, Element* out, long count);  ///< as ByStores has it
+    /// out = Σ_j weights[j] rows[j], by fma from 0, j ascending
+    ByStores<void (*)(const RowTerms<Element>& terms, Element* out, long count)> weighted_sum;
     /// out = Σ_g round(Σ_j in group g weights[j] rows[j]), both as weighted_sum adds; group g ends before ends[g]
-    void (*sum_of_sums)(const Element* const* rows, const float* weights, RowRuns groups, Element* out, long count);
-    // Past the caches; `out` at a line. The caller makes a store fence before others read it.
-    void (*copy_past_caches)(const Element* in, Element* out, long count);
-    float (*scale_and_dot_past_caches)(float factor, const Element* a, const Element* b, Element* out, long count);
+    ByStores<void (*)(const RowTerms<Element>& terms, RowRuns groups, Element* out, long count)> sum_of_sums;
+    /// out = factor in; returns in · other
+    ByStores<float (*)(const RowProduct<Element>& product, Element* out, long count)> scale_and_dot;
 };
 
 /// From `in` to `count` elements of `out`. SwiGLU's `in` has twice as many: the gates, then the values.

@@ -87,12 +87,12 @@ public:
         });
     }
 
-    void weighted_sum(const Places& in, ConstRows weights, Order order, Rows out, Stream&) const override {
+    void weighted_sum(const Places& in, ConstRows weights, Summing summing, Rows out, Stream&) const override {
         const int top_k = out.rows() ? int(in.base_of.size()) / out.rows() : 0;
         with_element(out.dtype(), [&]<class Element>(Element) {
             for (int r = 0; r < out.rows(); ++r)
                 for (int c = 0; c < out.cols(); ++c)
-                    out.row<Element>(r)[c] = order == Order::by_choice
+                    out.row<Element>(r)[c] = summing.order == Order::by_choice
                                                  ? rounded<Element>(sum_at<Element>(in, weights, {r, c, top_k}, -1))
                                                  : rounded<Element>(sum_of_bases<Element>(in, weights, {r, c, top_k}));
         });

@@ -12,8 +12,13 @@ namespace {
 
 constexpr std::align_val_t page{4096};
 
-// Halves of a host's area: what is sent to it, and what it answers with.
-constexpr int sent = 0, answers = 1;
+// Parts of a host's area: what is sent to it, and what it answers with, forward and backward. Parts of a source's: what
+// it sends, and what it makes of the answers.
+constexpr int sent = 0, answers = 1, backward = 2;
+
+int first_part(AccessProbe::Pass pass) {
+    return pass == AccessProbe::Pass::forward ? 0 : backward;
+}
 
 }  // namespace
 
@@ -27,9 +32,10 @@ AccessProbe::AccessProbe(const Communicator& world, const Topology& topology, Ro
       row_bytes_(row_bytes),
       served_bytes_(row_bytes * std::size_t(places_.rows_at[world.rank()])),
       areas_(areas),
+      parts_(areas > 1 ? 4 : 2),
       node_(world.split(topology.node_of[world.rank()])),
       own_(node_.rank()),
-      window_(std::make_unique<Window>(node_, 2 * served_bytes_ * std::size_t(areas))) {
+      window_(std::make_unique<Window>(node_, area_bytes(served_bytes_) * std::size_t(areas))) {
     const std::vector<int> ranks = topology.ranks_of(topology.node_of[world.rank()]);
     const int rows_here = places_.rows_at[world.rank()];
     for (std::size_t i = 0; i < places_.host.size(); ++i) {
@@ -45,79 +51,83 @@ AccessProbe::AccessProbe(const Communicator& world, const Topology& topology, Ro
     for (const int rank : ranks) rows_at.push_back(places_.rows_at[rank]);
     places_.rows_at = std::move(rows_at);
 
-    const std::size_t bytes = 2 * row_bytes_ * std::size_t(places_.tokens) * std::size_t(areas_);
+    const std::size_t bytes = area_bytes(row_bytes_ * std::size_t(places_.tokens)) * std::size_t(areas_);
     here_.reset(static_cast<std::byte*>(::operator new(std::max<std::size_t>(bytes, 1), page)));
     std::memset(here_.get(), 0, bytes);
-    std::memset(window_->part(own_), 0, 2 * served_bytes_ * std::size_t(areas_));  // pages where their owner is
+    std::memset(window_->part(own_), 0, area_bytes(served_bytes_) * std::size_t(areas_));  // pages where their owner is
     node_.barrier({"access probe"});
 }
 
-std::byte* AccessProbe::sources(int area, int half) const {
-    return here_.get() + row_bytes_ * std::size_t(places_.tokens) * std::size_t(2 * area + half);
+std::size_t AccessProbe::offset(int area, int part, std::size_t part_bytes) const {
+    return std::size_t(area) * area_bytes(part_bytes) + std::size_t(part % parts_) * part_bytes;
 }
 
-std::span<std::byte> AccessProbe::tokens(int area) const {
-    return {sources(area, 0), row_bytes_ * std::size_t(places_.tokens)};
+std::byte* AccessProbe::sources(int area, int part) const {
+    return here_.get() + offset(area, part, row_bytes_ * std::size_t(places_.tokens));
 }
 
-std::span<const std::byte> AccessProbe::combined(int area) const {
-    return {sources(area, 1), row_bytes_ * std::size_t(places_.tokens)};
+std::byte* AccessProbe::hosted(int area, int part) const {
+    return window_->part(own_) + offset(area, part, served_bytes_);
 }
 
-std::span<const std::byte> AccessProbe::served(int area) const {
-    return {window_->part(own_) + served_bytes_ * std::size_t(2 * area), served_bytes_};
+std::span<std::byte> AccessProbe::tokens(int area, Pass pass) const {
+    return {sources(area, first_part(pass)), row_bytes_ * std::size_t(places_.tokens)};
 }
 
-std::byte* AccessProbe::place(int area, int half, std::size_t choice) const {
+std::span<const std::byte> AccessProbe::combined(int area, Pass pass) const {
+    return {sources(area, first_part(pass) + answers), row_bytes_ * std::size_t(places_.tokens)};
+}
+
+std::span<const std::byte> AccessProbe::served(int area, Pass pass) const {
+    return {hosted(area, first_part(pass)), served_bytes_};
+}
+
+std::byte* AccessProbe::place(int area, int part, std::size_t choice) const {
     const int member = member_[choice];
-    const std::size_t first_row = std::size_t(places_.rows_at[member]) * std::size_t(2 * area + half);
-    return window_->part(member) + row_bytes_ * (first_row + std::size_t(places_.row[choice]));
+    const std::size_t part_bytes = row_bytes_ * std::size_t(places_.rows_at[member]);
+    return window_->part(member) + offset(area, part, part_bytes) + row_bytes_ * std::size_t(places_.row[choice]);
 }
 
-void AccessProbe::gather_places(int area, int half, int token, std::vector<std::byte*>& places) const {
+void AccessProbe::gather_places(int area, int part, int token, std::vector<std::byte*>& places) const {
     places.clear();
+    if (token == places_.tokens) return;
     for (std::size_t i = std::size_t(token) * places_.top_k, end = i + places_.top_k; i < end; ++i)
-        if (member_[i] >= 0) places.push_back(place(area, half, i));
+        if (member_[i] >= 0) places.push_back(place(area, part, i));
 }
 
 void AccessProbe::move(RowMovement movement, int area, Stores stores) {
     const RowLoops& loops = row_loops();
-    std::vector<std::byte*> there, also;
-    there.reserve(places_.top_k);
-    also.reserve(places_.top_k);
-    for (int t = 0; t < places_.tokens; ++t) {
-        std::byte* in = sources(area, 0) + row_bytes_ * std::size_t(t);
-        std::byte* out = sources(area, 1) + row_bytes_ * std::size_t(t);
-        switch (movement) {
-            case RowMovement::dispatch:
-                gather_places(area, sent, t, there);
-                loops.copy_to(in, there, row_bytes_, stores);
-                break;
-            case RowMovement::combine:
-            case RowMovement::dispatch_backward:
-                gather_places(area, answers, t, there);
-                loops.merge(there, out, row_bytes_, stores);
-                break;
-            case RowMovement::combine_backward:
-                gather_places(area, answers, t, there);
-                gather_places(area, sent, t, also);
-                for (std::size_t j = 0; j < there.size(); ++j)
-                    loops.combine_two(in, there[j], also[j], row_bytes_, stores);
-                break;
+    const bool stores_there = movement == RowMovement::dispatch || movement == RowMovement::combine_backward;
+    const int first = first_part(
+        movement == RowMovement::dispatch || movement == RowMovement::combine ? Pass::forward : Pass::backward);
+    const int read_part = movement == RowMovement::combine_backward ? answers : first + answers;
+    std::vector<std::byte*> read, next_read, stored;
+    gather_places(area, read_part, 0, read);
+    for (int t = 0; t < places_.tokens; ++t, std::swap(read, next_read)) {
+        const auto row = [&](int part) { return sources(area, part) + row_bytes_ * std::size_t(t); };
+        if (stores_there) gather_places(area, first + sent, t, stored);
+        if (movement == RowMovement::dispatch) {
+            loops.copy_to(row(sent), stored, row_bytes_, stores);
+            continue;
+        }
+        gather_places(area, read_part, t + 1, next_read);
+        if (!stores_there) loops.merge({read, next_read}, row(first + answers), row_bytes_, stores);
+        for (std::size_t j = 0; j < stored.size(); ++j) {
+            const std::byte* behind = next_read.empty() ? nullptr : next_read.front();
+            const std::byte* next = j + 1 < read.size() ? read[j + 1] : behind;
+            loops.combine_two({row(backward + sent), read[j], next}, stored[j], row_bytes_, stores);
         }
     }
     complete_stores();
 }
 
-void AccessProbe::serve(int area) {
-    std::byte* half = window_->part(own_) + served_bytes_ * std::size_t(2 * area);
-    std::memcpy(half + served_bytes_, half, served_bytes_);
+void AccessProbe::serve(int area, Pass pass) {
+    std::memcpy(hosted(area, first_part(pass) + answers), hosted(area, first_part(pass) + sent), served_bytes_);
 }
 
 void AccessProbe::copy(int area, Stores stores) {
-    std::byte* half = window_->part(own_) + served_bytes_ * std::size_t(2 * area);
-    std::byte* const other = half + served_bytes_;
-    row_loops().copy_to(half, std::span(&other, 1), served_bytes_, stores);
+    std::byte* const other = hosted(area, answers);
+    row_loops().copy_to(hosted(area, sent), std::span(&other, 1), served_bytes_, stores);
     complete_stores();
 }
 

@@ -3,7 +3,7 @@
 namespace expar {
 
 std::size_t ProbeContender::slot_bytes() const {
-    return 2 * context_.row_bytes() * std::size_t(context_.numbers.tokens + context_.numbers.served);
+    return 4 * context_.row_bytes() * std::size_t(context_.numbers.tokens + context_.numbers.served);
 }
 
 void ProbeContender::prepare(int slots) {
@@ -23,11 +23,11 @@ RegionSeconds ProbeContender::iterate(int slot) {
     // In the order in which a dispatcher does it, so that the caches hold the same.
     timed_move(Region::dispatch, RowMovement::dispatch);
     context_.world.barrier({"benchmark"});
-    probe_->serve(slot);
+    probe_->serve(slot, AccessProbe::Pass::forward);
     timed_move(Region::combine, RowMovement::combine);
     timed_move(Region::combine_backward, RowMovement::combine_backward);
     context_.world.barrier({"benchmark"});
-    probe_->serve(slot);
+    probe_->serve(slot, AccessProbe::Pass::backward);
     timed_move(Region::dispatch_backward, RowMovement::dispatch_backward);
     timed(Region::copy, [&] { probe_->copy(slot, stores_); });
     return seconds;

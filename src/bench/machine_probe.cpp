@@ -155,15 +155,15 @@ private:
         const auto move = [&](RowMovement movement) {
             return seconds_together(world_, [&] { probe.move(movement, area, stores); });
         };
-        const auto serve = [&] {
+        const auto serve = [&](AccessProbe::Pass pass) {
             world_.barrier({"benchmark"});
-            probe.serve(area);
+            probe.serve(area, pass);
         };
         seconds[0] = move(RowMovement::dispatch);
-        serve();
+        serve(AccessProbe::Pass::forward);
         seconds[1] = move(RowMovement::combine);
         seconds[2] = move(RowMovement::combine_backward);
-        serve();
+        serve(AccessProbe::Pass::backward);
         seconds[3] = move(RowMovement::dispatch_backward);
         seconds[4] = seconds_together(world_, [&] { probe.copy(area, stores); });
     }

@@ -36,33 +36,34 @@ void merge_bytes(std::span<std::byte* const> rows, std::byte* out, std::size_t f
     }
 }
 
-[[gnu::target("avx512f")]] void merge_avx512(std::span<std::byte* const> rows, std::byte* out, std::size_t bytes,
-                                             Stores stores) {
+[[gnu::target("avx512f")]] void merge_avx512(const MergedRows& in, std::byte* out, std::size_t bytes, Stores stores) {
     const std::size_t lines = bytes / line_bytes * line_bytes;
     const bool past = stores == Stores::past_caches && aligned(out);
     for (std::size_t i = 0; i < lines; i += line_bytes) {
+        for (const std::byte* row : in.next) __builtin_prefetch(row + i);
         __m512i all = _mm512_setzero_si512();
-        for (const std::byte* row : rows) all = _mm512_xor_si512(all, _mm512_loadu_si512(row + i));
+        for (const std::byte* row : in.rows) all = _mm512_xor_si512(all, _mm512_loadu_si512(row + i));
         if (past)
             _mm512_stream_si512(reinterpret_cast<__m512i*>(out + i), all);
         else
             _mm512_storeu_si512(out + i, all);
     }
-    merge_bytes(rows, out, lines, bytes);
+    merge_bytes(in.rows, out, lines, bytes);
 }
 
-[[gnu::target("avx512f")]] void combine_two_avx512(const std::byte* row, const std::byte* other, std::byte* out,
-                                                   std::size_t bytes, Stores stores) {
+[[gnu::target("avx512f")]] void combine_two_avx512(const TwoRows& in, std::byte* out, std::size_t bytes,
+                                                   Stores stores) {
     const std::size_t lines = bytes / line_bytes * line_bytes;
     const bool past = stores == Stores::past_caches && aligned(out);
     for (std::size_t i = 0; i < lines; i += line_bytes) {
-        const __m512i both = _mm512_xor_si512(_mm512_loadu_si512(row + i), _mm512_loadu_si512(other + i));
+        if (in.next_other) __builtin_prefetch(in.next_other + i);
+        const __m512i both = _mm512_xor_si512(_mm512_loadu_si512(in.row + i), _mm512_loadu_si512(in.other + i));
         if (past)
             _mm512_stream_si512(reinterpret_cast<__m512i*>(out + i), both);
         else
             _mm512_storeu_si512(out + i, both);
     }
-    for (std::size_t i = lines; i < bytes; ++i) out[i] = row[i] ^ other[i];
+    for (std::size_t i = lines; i < bytes; ++i) out[i] = in.row[i] ^ in.other[i];
 }
 
 const __m256i* words(const std::byte* address) {
@@ -87,35 +88,36 @@ __m256i* words(std::byte* address) {
     }
 }
 
-[[gnu::target("avx2")]] void merge_avx2(std::span<std::byte* const> rows, std::byte* out, std::size_t bytes,
-                                        Stores stores) {
+[[gnu::target("avx2")]] void merge_avx2(const MergedRows& in, std::byte* out, std::size_t bytes, Stores stores) {
     constexpr std::size_t width = 32;
     const std::size_t whole = bytes / width * width;
     const bool past = stores == Stores::past_caches && aligned(out);
     for (std::size_t i = 0; i < whole; i += width) {
+        for (const std::byte* row : in.next) __builtin_prefetch(row + i);
         __m256i all = _mm256_setzero_si256();
-        for (const std::byte* row : rows) all = _mm256_xor_si256(all, _mm256_loadu_si256(words(row + i)));
+        for (const std::byte* row : in.rows) all = _mm256_xor_si256(all, _mm256_loadu_si256(words(row + i)));
         if (past)
             _mm256_stream_si256(words(out + i), all);
         else
             _mm256_storeu_si256(words(out + i), all);
     }
-    merge_bytes(rows, out, whole, bytes);
+    merge_bytes(in.rows, out, whole, bytes);
 }
 
-[[gnu::target("avx2")]] void combine_two_avx2(const std::byte* row, const std::byte* other, std::byte* out,
-                                              std::size_t bytes, Stores stores) {
+[[gnu::target("avx2")]] void combine_two_avx2(const TwoRows& in, std::byte* out, std::size_t bytes, Stores stores) {
     constexpr std::size_t width = 32;
     const std::size_t whole = bytes / width * width;
     const bool past = stores == Stores::past_caches && aligned(out);
     for (std::size_t i = 0; i < whole; i += width) {
-        const __m256i both = _mm256_xor_si256(_mm256_loadu_si256(words(row + i)), _mm256_loadu_si256(words(other + i)));
+        if (in.next_other) __builtin_prefetch(in.next_other + i);
+        const __m256i both =
+            _mm256_xor_si256(_mm256_loadu_si256(words(in.row + i)), _mm256_loadu_si256(words(in.other + i)));
         if (past)
             _mm256_stream_si256(words(out + i), both);
         else
             _mm256_storeu_si256(words(out + i), both);
     }
-    for (std::size_t i = whole; i < bytes; ++i) out[i] = row[i] ^ other[i];
+    for (std::size_t i = whole; i < bytes; ++i) out[i] = in.row[i] ^ in.other[i];
 }
 
 }  // namespace

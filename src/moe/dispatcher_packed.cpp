@@ -160,7 +160,7 @@ private:
         bases[std::size_t(plan.member)] = const_cast<void*>(outputs.data());  // NOLINT: sums only read
         device_.rows().weighted_sum(
             Places{bases, plan.choice_host.view(), plan.choice_row.view(), outputs.cols(), outputs.dtype()}, weights,
-            RowOperations::Order::by_base, out, device_.stream());
+            {.order = RowOperations::Order::by_base}, out, device_.stream());
         count_copied(out);
         return out;
     }

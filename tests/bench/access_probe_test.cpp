@@ -14,15 +14,17 @@ std::byte mark(int rank, int token) {
 }
 
 /// A probe on a routing of 13 tokens of every rank, whose rows are all of one byte each.
+using Pass = AccessProbe::Pass;
+
 class AccessProbeTest : public testing::TestWithParam<std::size_t> {
 protected:
     AccessProbeTest() {
-        const auto tokens = probe.tokens(area);
+        const auto tokens = probe.tokens(area, Pass::forward);
         for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = mark(world.rank(), int(i / row_bytes));
     }
     // What every row here must hold, by where the tokens of all ranks go.
     [[nodiscard]] std::vector<std::byte> expected() const {
-        std::vector<std::byte> rows(probe.served(area).size());
+        std::vector<std::byte> rows(probe.served(area, Pass::forward).size());
         for (int rank = 0; rank < world.size(); ++rank) {
             const RowPlaces places = row_places(routed, rank);
             for (std::size_t i = 0; i < places.host.size(); ++i)
@@ -42,26 +44,34 @@ protected:
     AccessProbe probe{world, discover_topology(world), row_places(routed, world.rank()), row_bytes, 2};
 };
 
+// Sums are exclusive ors, of an odd number of equal rows.
 TEST_P(AccessProbeTest, TouchesWhatADispatcherMust) {
+    constexpr std::byte gradient{0x5a};
+    const auto with_gradient = [](std::span<const std::byte> rows) {
+        std::vector<std::byte> sums(rows.begin(), rows.end());
+        for (std::byte& sum : sums) sum ^= gradient;
+        return sums;
+    };
+    const auto tokens = probe.tokens(area, Pass::forward);
     for (const Stores stores : {Stores::ordinary, Stores::past_caches}) {
         probe.move(RowMovement::dispatch, area, stores);
         everyone();
-        EXPECT_TRUE(std::ranges::equal(probe.served(area), expected()));
-        EXPECT_TRUE(std::ranges::all_of(probe.served(0), [](std::byte b) { return b == std::byte{}; }));
+        EXPECT_TRUE(std::ranges::equal(probe.served(area, Pass::forward), expected()));
+        EXPECT_TRUE(std::ranges::all_of(probe.served(0, Pass::forward), [](std::byte b) { return b == std::byte{}; }));
         everyone();
-        probe.serve(area);
+        probe.serve(area, Pass::forward);
         everyone();
         probe.move(RowMovement::combine, area, stores);
-        EXPECT_TRUE(std::ranges::equal(probe.combined(area), probe.tokens(area)));
+        EXPECT_TRUE(std::ranges::equal(probe.combined(area, Pass::forward), tokens));
+        std::ranges::fill(probe.tokens(area, Pass::backward), gradient);
         probe.move(RowMovement::combine_backward, area, stores);
         everyone();
-        // A row and its own answer cancel out.
-        EXPECT_TRUE(std::ranges::all_of(probe.served(area), [](std::byte b) { return b == std::byte{}; }));
+        EXPECT_TRUE(std::ranges::equal(probe.served(area, Pass::backward), with_gradient(expected())));
         everyone();
-        probe.serve(area);
+        probe.serve(area, Pass::backward);
         everyone();
         probe.move(RowMovement::dispatch_backward, area, stores);
-        EXPECT_TRUE(std::ranges::all_of(probe.combined(area), [](std::byte b) { return b == std::byte{}; }));
+        EXPECT_TRUE(std::ranges::equal(probe.combined(area, Pass::backward), with_gradient(tokens)));
         everyone();
     }
 }
@@ -71,7 +81,7 @@ TEST_P(AccessProbeTest, CountsWhatItReadsAndWrites) {
     EXPECT_EQ(probe.bytes(RowMovement::dispatch), row * 13 * (1 + top_k));
     EXPECT_EQ(probe.bytes(RowMovement::combine), row * 13 * (1 + top_k));
     EXPECT_EQ(probe.bytes(RowMovement::combine_backward), row * 13 * (1 + 2 * top_k));
-    EXPECT_EQ(probe.copy_bytes(), std::int64_t(2 * probe.served(area).size()));
+    EXPECT_EQ(probe.copy_bytes(), std::int64_t(2 * probe.served(area, Pass::forward).size()));
     everyone();
 }
 

@@ -69,9 +69,9 @@ Results run(Device& device, const Shape& shape, Stores stores) {
     const RowOperations& rows = device.rows();
     Stream& stream = device.stream();
     rows.store(x, out.stored.places(), stores, stream);
-    rows.weighted_sum(terms.places(), weights, Order::by_choice, out.by_choice, stream);
-    rows.weighted_sum(terms.places(), weights, Order::by_base, out.by_base, stream);
-    rows.weighted_sum(terms.places(), ConstRows(), Order::by_base, out.counted, stream);
+    rows.weighted_sum(terms.places(), weights, {Order::by_choice, stores}, out.by_choice, stream);
+    rows.weighted_sum(terms.places(), weights, {Order::by_base, stores}, out.by_base, stream);
+    rows.weighted_sum(terms.places(), ConstRows(), {Order::by_base, stores}, out.counted, stream);
     rows.weighted_sum_backward(x, {out.d_terms.bases, terms.places(), weights}, stores, out.d_weights, stream);
     return out;
 }
@@ -118,7 +118,8 @@ TEST_P(PlacedRowsOnDeviceTest, SumsByBaseAreRoundedBetween) {
         // NOLINTNEXTLINE: sums only read
         std::array<void*, 2> bases{const_cast<void*>(low.view().data()), const_cast<void*>(high.view().data())};
         const std::array base_of{1, -1, 0, 1}, row_of{1, -1, 0, 0};
-        device->rows().weighted_sum({bases, base_of, row_of, cols, dtype}, weights, Order::by_base, out, stream);
+        device->rows().weighted_sum({bases, base_of, row_of, cols, dtype}, weights, {.order = Order::by_base}, out,
+                                    stream);
         const auto w = [&](int j) { return float(element(weights, 0, j)); };
         const auto kept = [&](float value) { return dtype == DType::bfloat16 ? to_float(to_bfloat16(value)) : value; };
         for (int c = 0; c < cols; ++c) {

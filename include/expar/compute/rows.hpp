@@ -61,9 +61,13 @@ public:
     /// In which order a sum over places is made: by choice; or the choices of each base on their own, rounded to the
     /// dtype of rows, then these sums by ascending base.
     enum class Order { by_choice, by_base };
+    struct Summing {
+        Order order = Order::by_choice;
+        Stores stores = Stores::ordinary;
+    };
     /// out[i] = the sum of its k places as weighted_sum makes it.   weights [n, k], or no rows at all: every weight is
     /// 1
-    virtual void weighted_sum(const Places& in, ConstRows weights, Order order, Rows out, Stream& stream) const = 0;
+    virtual void weighted_sum(const Places& in, ConstRows weights, Summing summing, Rows out, Stream& stream) const = 0;
 
     /// The way back from it, as weighted_sum_backward goes it: d_terms at i = weights[i] d_sums[i / k], and
     /// d_weights[i] = the term at i · d_sums[i / k], 0 where there is none.   weights, d_weights [n, k]; terms and

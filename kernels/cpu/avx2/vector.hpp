@@ -53,21 +53,56 @@ struct Avx2Vector {
         __builtin_memcpy(to, all, unsigned(first.count) * sizeof(bfloat16));
     }
 
+    // Two vectors as Pair has them.
+    static void load_pair(const float* from, Avx2Vector& a, Avx2Vector& b) {
+        a = load(from);
+        b = load(from + width);
+    }
+    static void load_pair(const bfloat16* from, Avx2Vector& even, Avx2Vector& odd) {
+        const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+        even = {_mm256_castsi256_ps(_mm256_slli_epi32(both, 16))};
+        odd = {_mm256_castsi256_ps(upper_halves(both))};
+    }
+    static void store_pair(Avx2Vector a, Avx2Vector b, float* to) {
+        a.store(to);
+        b.store(to + width);
+    }
+    static void store_pair(Avx2Vector even, Avx2Vector odd, bfloat16* to) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), interleaved(even, odd));
+    }
+    static void store_pair_past_caches(Avx2Vector a, Avx2Vector b, float* to) {
+        a.store_past_caches(to);
+        b.store_past_caches(to + width);
+    }
+    static void store_pair_past_caches(Avx2Vector even, Avx2Vector odd, bfloat16* to) {
+        _mm256_stream_si256(reinterpret_cast<__m256i*>(to), interleaved(even, odd));
+    }
+
     /// As it would be read again after a store there.
     [[nodiscard]] Avx2Vector rounded_as(const float*) const { return *this; }
-    [[nodiscard]] Avx2Vector rounded_as(const bfloat16*) const { return widened(narrowed()); }
+    [[nodiscard]] Avx2Vector rounded_as(const bfloat16*) const {
+        return {_mm256_castsi256_ps(upper_halves(nearest()))};
+    }
 
 private:
     static Avx2Vector widened(__m128i halves) {
         return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16))};
     }
-    [[nodiscard]] __m128i narrowed() const {
+    static __m256i upper_halves(__m256i bits) { return _mm256_and_si256(bits, _mm256_set1_epi32(int(0xffff0000))); }
+    static __m256i interleaved(Avx2Vector even, Avx2Vector odd) {
+        return _mm256_blend_epi16(_mm256_srli_epi32(even.nearest(), 16), odd.nearest(), 0xaa);
+    }
+    // The upper half of each lane is rounded; the lower is anything.
+    [[nodiscard]] __m256i nearest() const {
         const __m256i bits = _mm256_castps_si256(lanes);
         const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
         const __m256i nearest = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
         const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
         const __m256i no_number = _mm256_castps_si256(_mm256_cmp_ps(lanes, lanes, _CMP_UNORD_Q));
-        const __m256i upper = _mm256_srli_epi32(_mm256_blendv_epi8(nearest, quiet, no_number), 16);
+        return _mm256_blendv_epi8(nearest, quiet, no_number);
+    }
+    [[nodiscard]] __m128i narrowed() const {
+        const __m256i upper = _mm256_srli_epi32(nearest(), 16);
         return _mm_packus_epi32(_mm256_castsi256_si128(upper), _mm256_extracti128_si256(upper, 1));
     }
 };

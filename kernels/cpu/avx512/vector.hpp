@@ -42,21 +42,60 @@ struct Avx512Vector {
     void store(bfloat16* to, AllLanes = {}) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), narrowed()); }
     void store(bfloat16* to, FirstLanes first) const { _mm256_mask_storeu_epi16(to, mask(first), narrowed()); }
 
+    // Two vectors as Pair has them.
+    static void load_pair(const float* from, Avx512Vector& a, Avx512Vector& b) {
+        a = load(from);
+        b = load(from + width);
+    }
+    static void load_pair(const bfloat16* from, Avx512Vector& even, Avx512Vector& odd) {
+        const __m512i both = _mm512_loadu_si512(from);
+        even = {_mm512_castsi512_ps(_mm512_slli_epi32(both, 16))};
+        odd = {_mm512_castsi512_ps(upper_halves(both))};
+    }
+    static void store_pair(Avx512Vector a, Avx512Vector b, float* to) {
+        a.store(to);
+        b.store(to + width);
+    }
+    static void store_pair(Avx512Vector even, Avx512Vector odd, bfloat16* to) {
+        _mm512_storeu_si512(to, interleaved(even, odd));
+    }
+    static void store_pair_past_caches(Avx512Vector a, Avx512Vector b, float* to) {
+        a.store_past_caches(to);
+        b.store_past_caches(to + width);
+    }
+    static void store_pair_past_caches(Avx512Vector even, Avx512Vector odd, bfloat16* to) {
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(to), interleaved(even, odd));
+    }
+
     /// As it would be read again after a store there.
     [[nodiscard]] Avx512Vector rounded_as(const float*) const { return *this; }
-    [[nodiscard]] Avx512Vector rounded_as(const bfloat16*) const { return widened(narrowed()); }
+    [[nodiscard]] Avx512Vector rounded_as(const bfloat16*) const {
+        return {_mm512_castsi512_ps(upper_halves(nearest()))};
+    }
 
 private:
     static Avx512Vector widened(__m256i halves) {
         return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16))};
     }
-    [[nodiscard]] __m256i narrowed() const {
+    static __m512i upper_halves(__m512i bits) { return _mm512_and_si512(bits, _mm512_set1_epi32(int(0xffff0000))); }
+    static __m512i interleaved(Avx512Vector even, Avx512Vector odd) {
+        return _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(even.nearest(), 16), odd.nearest());
+    }
+    // The upper half of each lane is rounded; the lower is anything. Where it is no number it must be a quiet one, as
+    // all are that arithmetic makes.
+    [[nodiscard]] __m512i nearest() const {
         const __m512i bits = _mm512_castps_si512(lanes);
-        const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-        const __m512i nearest = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
-        const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+        const __mmask16 number = _mm512_cmp_ps_mask(lanes, lanes, _CMP_ORD_Q);
+        const __mmask16 odd = _mm512_mask_test_epi32_mask(number, bits, _mm512_set1_epi32(0x10000));
+        const __m512i half = _mm512_mask_add_epi32(bits, number, bits, _mm512_set1_epi32(0x7fff));
+        return _mm512_mask_add_epi32(half, odd, half, _mm512_set1_epi32(1));
+    }
+    [[nodiscard]] __m256i narrowed() const {
         const __mmask16 no_number = _mm512_cmp_ps_mask(lanes, lanes, _CMP_UNORD_Q);
-        return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_mov_epi32(nearest, no_number, quiet), 16));
+        const __m512i bits = _mm512_castps_si512(lanes);
+        const __m512i quiet = _mm512_mask_or_epi32(bits, no_number, bits, _mm512_set1_epi32(0x400000));
+        const __m512i upper = _mm512_srli_epi32(Avx512Vector{_mm512_castsi512_ps(quiet)}.nearest(), 16);
+        return _mm512_cvtepi32_epi16(upper);
     }
 };
 

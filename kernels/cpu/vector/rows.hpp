@@ -1,19 +1,22 @@
 #pragma once
 
-#include <type_traits>
-
 #include "../vector_kernels.hpp"
 #include "lanes.hpp"
+#include "pair.hpp"
 
 namespace expar {
 
-// Part of a vector does not fill a line: it is stored as always.
-template <class Vector, class Element>
-[[gnu::always_inline]] inline void store_past_caches(Vector value, Element* to, AllLanes) {
-    value.store_past_caches(to);
+// Past the caches goes what fills a vector or two; the rest of a row is stored as always.
+enum class Path { through_caches, past_caches };
+template <Path path, class Vector, class Element>
+[[gnu::always_inline]] inline void store(Vector value, Element* to, AllLanes lanes) {
+    if constexpr (path == Path::past_caches)
+        value.store_past_caches(to);
+    else
+        value.store(to, lanes);
 }
-template <class Vector, class Element>
-[[gnu::always_inline]] inline void store_past_caches(Vector value, Element* to, FirstLanes first) {
+template <Path path, class Vector, class Element>
+[[gnu::always_inline]] inline void store(Vector value, Element* to, FirstLanes first) {
     value.store(to, first);
 }
 
@@ -37,29 +40,25 @@ void add_row(const From* in, To* out, long count) {
     });
 }
 
-// Calls body(i, parts, lanes) with several vectors at once, an integral constant, as long as there are as many: what is
-// added up over rows then has several chains, and the loop over rows is begun less often.
-template <class Vector, class Body>
-[[gnu::always_inline]] inline void for_each_block(long count, Body body) {
-    constexpr int several = 4;
-    long i = 0;
-    for (; i + several * Vector::width <= count; i += several * Vector::width)
-        body(i, std::integral_constant<int, several>{}, AllLanes{});
-    for_each_vector<Vector>(count - i,
-                            [&](long at, auto lanes) { body(i + at, std::integral_constant<int, 1>{}, lanes); });
+// Asks for part of a row that comes next. Rows lie apart, so that the processor does not do it by itself.
+template <class Element>
+[[gnu::always_inline]] inline void fetch(const Element* from, int count) {
+    constexpr int line = 64 / int(sizeof(Element));
+    for (int i = 0; i < count; i += line) __builtin_prefetch(from + i);
+}
+template <class Element>
+[[gnu::always_inline]] inline void fetch_next(const RowTerms<Element>& terms, long i, int count) {
+    for (int j = 0; j < terms.next_count; ++j) fetch(terms.next[j] + i, count);
 }
 
-template <class Vector, class Element>
-void weighted_sum_of_rows(const Element* const* rows, const float* weights, int terms, Element* out, long count) {
-    for_each_block<Vector>(count, [=](long i, auto parts, auto lanes) {
-        Vector total[parts];
-        for (Vector& part : total) part = Vector::all(0);
-        for (int j = 0; j < terms; ++j) {
-            const Vector weight = Vector::all(weights[j]);
-            for (int p = 0; p < parts; ++p)
-                total[p] = fma(weight, Vector::load(rows[j] + i + p * Vector::width, lanes), total[p]);
-        }
-        for (int p = 0; p < parts; ++p) total[p].store(out + i + p * Vector::width, lanes);
+template <class Vector, Path path, class Element>
+void weighted_sum_of_rows(const RowTerms<Element>& terms, Element* out, long count) {
+    for_each_pair<Vector>(count, [=]<class V>(long i, Lanes<V>, auto lanes) {
+        fetch_next(terms, i, V::width);
+        V total = V::all(0);
+        for (int j = 0; j < terms.count; ++j)
+            total = fma(V::all(terms.weights[j]), V::load(terms.rows[j] + i, lanes), total);
+        store<path>(total, out + i, lanes);
     });
 }
 
@@ -82,30 +81,28 @@ double sum_of_squares_of(const Element* in, long count) {
     return (sum(sums[0]) + sum(sums[1])) + (sum(sums[2]) + sum(sums[3]));
 }
 
-template <class Vector, class Element>
-float scale_and_dot_row(float factor, const Element* a, const Element* b, Element* out, long count) {
-    return sum_of_terms<Vector>(count, [=](long i, auto lanes, Vector chain) {
-        const Vector value = Vector::load(a + i, lanes);
-        (Vector::all(factor) * value).store(out + i, lanes);
-        return fma(value, Vector::load(b + i, lanes), chain);
+template <class Vector, Path path, class Element>
+float scale_and_dot_row(const RowProduct<Element>& product, Element* out, long count) {
+    return sum_of_pairs<Vector>(count, [=]<class V>(long i, Lanes<V>, auto lanes, V chain) {
+        if (product.next) fetch(product.next + i, V::width);
+        const V value = V::load(product.in + i, lanes);
+        store<path>(V::all(product.factor) * value, out + i, lanes);
+        return fma(value, V::load(product.other + i, lanes), chain);
     });
 }
 
-template <class Vector, class Element>
-void sum_of_sums_of_rows(const Element* const* rows, const float* weights, RowRuns groups, Element* out, long count) {
-    for_each_block<Vector>(count, [=](long i, auto parts, auto lanes) {
-        Vector total[parts], group[parts];
-        for (Vector& part : total) part = Vector::all(0);
+template <class Vector, Path path, class Element>
+void sum_of_sums_of_rows(const RowTerms<Element>& terms, RowRuns groups, Element* out, long count) {
+    for_each_pair<Vector>(count, [=]<class V>(long i, Lanes<V>, auto lanes) {
+        fetch_next(terms, i, V::width);
+        V total = V::all(0);
         for (int g = 0, j = 0; g < groups.count; ++g) {
-            for (Vector& part : group) part = Vector::all(0);
-            for (; j < groups.ends[g]; ++j) {
-                const Vector weight = Vector::all(weights[j]);
-                for (int p = 0; p < parts; ++p)
-                    group[p] = fma(weight, Vector::load(rows[j] + i + p * Vector::width, lanes), group[p]);
-            }
-            for (int p = 0; p < parts; ++p) total[p] = total[p] + group[p].rounded_as(out);
+            V part = V::all(0);
+            for (; j < groups.ends[g]; ++j)
+                part = fma(V::all(terms.weights[j]), V::load(terms.rows[j] + i, lanes), part);
+            total = total + part.rounded_as(out);
         }
-        for (int p = 0; p < parts; ++p) total[p].store(out + i + p * Vector::width, lanes);
+        store<path>(total, out + i, lanes);
     });
 }
 
@@ -118,27 +115,19 @@ void copy_row_past_caches(const Element* in, Element* out, long count) {
 }
 
 template <class Vector, class Element>
-float scale_and_dot_row_past_caches(float factor, const Element* a, const Element* b, Element* out, long count) {
-    return sum_of_terms<Vector>(count, [=](long i, auto lanes, Vector chain) {
-        const Vector value = Vector::load(a + i, lanes);
-        store_past_caches(Vector::all(factor) * value, out + i, lanes);
-        return fma(value, Vector::load(b + i, lanes), chain);
-    });
-}
-
-template <class Vector, class Element>
 constexpr RowKernels<Element> row_kernels = {
     scale_row<Vector, Element>,
     add_scaled_row<Vector, Element>,
     add_row<Vector, Element, Element>,
     add_row<Vector, Element, float>,
-    weighted_sum_of_rows<Vector, Element>,
     dot_of_rows<Vector, Element>,
     sum_of_squares_of<Vector, Element>,
-    scale_and_dot_row<Vector, Element>,
-    sum_of_sums_of_rows<Vector, Element>,
     copy_row_past_caches<Vector, Element>,
-    scale_and_dot_row_past_caches<Vector, Element>,
+    {weighted_sum_of_rows<Vector, Path::through_caches, Element>,
+     weighted_sum_of_rows<Vector, Path::past_caches, Element>},
+    {sum_of_sums_of_rows<Vector, Path::through_caches, Element>,
+     sum_of_sums_of_rows<Vector, Path::past_caches, Element>},
+    {scale_and_dot_row<Vector, Path::through_caches, Element>, scale_and_dot_row<Vector, Path::past_caches, Element>},
 };
 
 }  // namespace expar
