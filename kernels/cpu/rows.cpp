@@ -61,9 +61,18 @@ public:
     explicit CpuRows(CpuContext context)
         : threads_(context.threads), kernels_(context.kernels.rows), conversion_(context.kernels.conversion) {}
 
-    void gather(Stacked in, std::span<const int> index, Rows out, Stream&) const override {
+    void gather(Stacked in, std::span<const int> index, Rows out, Stores stores, Stream&) const override {
         with_storage(in.first.dtype(), [&]<class From>(From) {
-            with_storage(out.dtype(), [&]<class To>(To) { gather<From, To>(in, index, out); });
+            with_storage(out.dtype(), [&]<class To>(To) {
+                const StackedElements<From> from(in);
+                const CopyRow<From, To> copy{kernels_.of<To>(), conversion_, stores};
+                for_each_row(elements<To>(out), [&](int i, To* row, int cols) {
+                    if (index[i] < 0)
+                        clear(row, cols);
+                    else
+                        copy(from.row(index[i]), row, cols);
+                });
+            });
         });
     }
 
@@ -245,6 +254,25 @@ public:
     }
 
 private:
+    // To a row of its own or of another type.
+    template <class From, class To>
+    struct CopyRow {
+        const RowKernels<To>& kernels;
+        const ConversionKernels& conversion;
+        Stores stores;
+
+        void operator()(const From* in, To* out, int cols) const {
+            if constexpr (!std::is_same_v<From, To> && std::is_same_v<From, float>)
+                conversion.round(in, out, cols);
+            else if constexpr (!std::is_same_v<From, To>)
+                std::transform(in, in + cols, out, to_float);
+            else if (stores == Stores::past_caches && begins_line(out))
+                kernels.copy_past_caches(in, out, cols);
+            else
+                std::memcpy(out, in, std::size_t(cols) * sizeof(To));
+        }
+    };
+
     // The rows that one sum over places adds up.
     template <class Element>
     struct PlacedSum {
@@ -300,26 +328,12 @@ private:
 
     static long rows_of_grain(int cols) { return std::max(1L, grain_floats / std::max(1, cols)); }
 
-    template <class From, class To>
-    void gather(const Stacked& in, std::span<const int> index, Rows out) const {
-        const StackedElements<From> from(in);
-        for_each_row(elements<To>(out), [&](int i, To* row, int cols) {
-            if (index[i] < 0)
-                clear(row, cols);
-            else if constexpr (std::is_same_v<From, To>)
-                std::memcpy(row, from.row(index[i]), std::size_t(cols) * sizeof(To));
-            else if constexpr (std::is_same_v<From, float>)
-                conversion_.round(from.row(index[i]), row, cols);
-            else
-                std::transform(from.row(index[i]), from.row(index[i]) + cols, row, to_float);
-        });
-    }
-
     // Calls work(i, row, cols) for every row.
     template <class Element, class Work>
     void for_each_row(FloatRows<Element*> rows, Work work) const {
         threads_.for_each_range(rows.rows, rows_of_grain(rows.cols), [&](long first, long last) {
             for (long i = first; i < last; ++i) work(int(i), rows.row(i), rows.cols);
+            _mm_sfence();
         });
     }
 
