@@ -45,8 +45,9 @@ void copy_own_rows(ConstRows send, Rows recv, const ExchangeShape& shape, int ra
     if (to.bytes() > 0) std::memcpy(to.data(), from.data(), to.bytes());
 }
 
-std::unique_ptr<Exchange> make_exchange(std::string_view name, const Communicator& comm) {
-    return entry_named(exchange_kinds, "exchange", name).make(comm);
+std::unique_ptr<Exchange> make_exchange(std::string_view specification, const Communicator& comm) {
+    const ExchangeSpec spec = parse_exchange(specification, comm.size());
+    return entry_named(exchange_kinds, "exchange", spec.kind).make(comm, spec.options);
 }
 
 std::vector<std::string> exchange_names() {

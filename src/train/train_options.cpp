@@ -66,7 +66,7 @@ void TrainOptions::validate(int ranks) const {
     expect(checkpoint_every >= 0, "checkpoint_every", checkpoint_every, "at least 0");
     expect_one_of("optimizer", optimizer, std::array<std::string, 2>{"adamw", "sgd"});
     expect_one_of("placement", placement, std::array<std::string, 2>{"linear", "shuffled"});
-    expect_one_of("exchange", exchange, exchange_names());
+    static_cast<void>(parse_exchange(exchange, 1));
     static_cast<void>(combine_order(combine));
     static_cast<void>(row_dtype(dtype));
     if (!isa.empty()) static_cast<void>(instruction_set_named(isa));

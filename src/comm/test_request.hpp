@@ -1,0 +1,10 @@
+#pragma once
+
+#include <mpi.h>
+
+namespace expar {
+
+/// True when the request is done; it is MPI_REQUEST_NULL from then on.
+bool test(MPI_Request& request);
+
+}  // namespace expar
