@@ -29,6 +29,7 @@
 #include "expar/comm/traffic.hpp"             // what was handed to MPI
 #include "expar/comm/verdict.hpp"             // what rank 0 judges for all
 #include "expar/comm/wait.hpp"                // waiting with a deadline; transfers
+#include "expar/comm/window.hpp"              // memory that ranks of a node share
 #include "expar/compute/activation.hpp"       // SwiGLU, GELU, ReLU
 #include "expar/compute/attention.hpp"        // causal attention, rotary positions
 #include "expar/compute/cpu_device.hpp"       // the fast kernels

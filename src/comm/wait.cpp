@@ -74,7 +74,10 @@ public:
 
     /// Pauses between two polls; false when the deadline has passed.
     bool pause() {
-        if (polls_ < spinning_polls_) return ++polls_ > 0;
+        if (spins()) {
+            ++polls_;
+            return true;
+        }
         waited_ = seconds_since(start_);
         if (waited_ > timeout_seconds_) return false;
         if (waited_ < seconds_before_sleep)

@@ -169,6 +169,69 @@ TEST_F(TransferTest, ARequestThatIsDoneAtTheDeadlineIsNotMissed) {
     wait_all(requests, *comm.policy(), {"test"}, 0, {});
 }
 
+TEST(WaitUntilTest, ReturnsOnceTheFlagIsSeen) {
+    int polls = 0;
+    wait_until([&] { return ++polls == 1000; }, {}, {"test"}, 0, {});  // beyond the polls that spin
+    EXPECT_EQ(polls, 1000);
+}
+
+TEST(WaitUntilTest, ATimeoutNamesWhatWasAwaited) {
+    const auto never = [] { return false; };
+    const auto wait = [&] {
+        wait_until(never, WaitPolicy{.timeout_seconds = 0.05, .on_stuck_call = {}}, {"combine", 2}, 4,
+                   [] { return "rank 5"; });
+    };
+    try {
+        wait();
+        FAIL() << "expected a TimeoutError";
+    } catch (const TimeoutError& error) {
+        const std::string line = error.what();
+        EXPECT_EQ(line.find("rank 4: combine, layer 2: waited 0.1 s for rank 5"), 0u) << line;
+    }
+}
+
+// Its last look comes after the deadline was seen to have passed: as many polls as fail are enough to succeed.
+TEST(WaitUntilTest, WhatIsDoneAtTheDeadlineIsNotMissed) {
+    const WaitPolicy at_once{.timeout_seconds = 0, .on_stuck_call = {}};
+    int failing = 0, polls = 0;
+    EXPECT_THROW(wait_until([&] { return ++failing < 0; }, at_once, {"test"}, 0, [] { return "x"; }), TimeoutError);
+    wait_until([&] { return ++polls == failing; }, at_once, {"test"}, 0, {});
+    EXPECT_EQ(polls, failing);
+}
+
+TEST(WaitUntilTest, WhatThePollThrowsIsSeen) {
+    const auto done = []() -> bool { throw Error("no"); };
+    EXPECT_THROW(wait_until(done, {}, {"test"}, 0, {}), Error);
+}
+
+// A message too large to be sent at once goes on only while its sender is inside MPI.
+TEST(WaitUntilTest, DrivesMpiMeanwhile) {
+    const Communicator world(MPI_COMM_WORLD);
+    if (world.size() == 1) GTEST_SKIP() << "one rank has no peer";
+    std::vector<int> values(1 << 20, world.rank());
+    const Rows rows(values.data(), 1 << 10, 1 << 10, DType::int32);
+    int arrived = 0;
+    if (world.rank() == 0) {
+        Transfer sending = world.start_send(rows, 1);
+        MPI_Request request = MPI_REQUEST_NULL;
+        int token = 0;
+        // The answer is only looked for where it is made: wait_until alone moves the rows.
+        check_mpi(MPI_Irecv(&token, 1, MPI_INT, 1, 1, world.mpi(), &request), "MPI_Irecv");
+        wait_until(
+            [&] {
+                check_mpi(MPI_Request_get_status(request, &arrived, MPI_STATUS_IGNORE), "MPI_Request_get_status");
+                return arrived != 0;
+            },
+            WaitPolicy{.timeout_seconds = 60, .on_stuck_call = {}}, {"test"}, 0, [] { return "rank 1"; });
+        check_mpi(MPI_Wait(&request, MPI_STATUS_IGNORE), "MPI_Wait");
+        sending.finish();
+    } else if (world.rank() == 1) {
+        world.start_receive(rows, 0).finish();
+        EXPECT_EQ(values.back(), 0);
+        check_mpi(MPI_Send(&arrived, 1, MPI_INT, 0, 1, world.mpi()), "MPI_Send");
+    }
+}
+
 TEST(CheckMpiTest, AFailedCallThrowsWithTheTextOfMpi) {
     check_mpi(MPI_SUCCESS, "MPI_Send");
     try {

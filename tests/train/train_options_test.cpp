@@ -5,7 +5,8 @@
 #include <cmath>
 #include <functional>
 
-#include "expar/base/error.hpp"
+#include "expar/base/names.hpp"
+#include "expar/comm/exchange.hpp"
 
 namespace expar {
 namespace {

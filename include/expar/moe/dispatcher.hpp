@@ -1,9 +1,12 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "expar/comm/communicator.hpp"
 #include "expar/comm/exchange.hpp"
@@ -106,8 +109,25 @@ public:
     [[nodiscard]] virtual const Traffic& traffic() const = 0;
 };
 
-/// Pack, exchange, unpack, on any Exchange: the plain dispatcher that the others must equal.
+/// An algorithm by name, for --help, for tests that loop over all of them, and for make_dispatcher.
+struct DispatcherKind {
+    std::string_view name;
+    std::string_view summary;
+    std::unique_ptr<Dispatcher> (*make)(std::string_view exchange, const Communicator& group, Device& device);
+};
+
+/// The plain dispatcher that the others must equal.
 [[nodiscard]] std::unique_ptr<Dispatcher> make_packed_dispatcher(std::string_view exchange, const Communicator& group,
                                                                  Device& device);
+
+inline constexpr std::array dispatcher_kinds = {
+    DispatcherKind{"packed", "pack, exchange, unpack; a row once to each rank that needs it", make_packed_dispatcher},
+};
+
+/// Owns a duplicate of `group`, an EP group. Collective. `exchange` moves the rows of the kinds that stand on one.
+/// Throws UserError that lists the known names.
+[[nodiscard]] std::unique_ptr<Dispatcher> make_dispatcher(std::string_view name, std::string_view exchange,
+                                                          const Communicator& group, Device& device);
+[[nodiscard]] std::vector<std::string> dispatcher_names();
 
 }  // namespace expar
