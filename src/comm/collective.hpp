@@ -5,9 +5,9 @@
 #include <string>
 #include <string_view>
 
+#include "drive_mpi.hpp"
 #include "expar/comm/wait.hpp"
 #include "row_type.hpp"
-#include "test_request.hpp"
 
 namespace expar {
 

@@ -4,8 +4,8 @@
 #include <numeric>
 #include <utility>
 
+#include "drive_mpi.hpp"
 #include "row_type.hpp"
-#include "test_request.hpp"
 
 namespace expar {
 namespace {

@@ -1,6 +1,7 @@
 #include "expar/comm/exchange.hpp"
 
 #include <cstring>
+#include <new>
 
 #include "exchange_shape.hpp"
 #include "expar/base/names.hpp"
@@ -43,6 +44,12 @@ void copy_own_rows(ConstRows send, Rows recv, const ExchangeShape& shape, int ra
     const ConstRows from = shape.part(send, shape.send_offsets, rank);
     const Rows to = shape.part(recv, shape.recv_offsets, rank);
     if (to.bytes() > 0) std::memcpy(to.data(), from.data(), to.bytes());
+}
+
+std::shared_ptr<std::byte> Exchange::lend(std::size_t bytes) {
+    constexpr std::align_val_t alignment{64};
+    return {static_cast<std::byte*>(::operator new(bytes, alignment)),
+            [](std::byte* memory) { ::operator delete(memory, alignment); }};
 }
 
 std::unique_ptr<Exchange> make_exchange(std::string_view specification, const Communicator& comm) {

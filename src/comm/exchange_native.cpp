@@ -1,8 +1,8 @@
 #include <utility>
 
+#include "drive_mpi.hpp"
 #include "exchange_shape.hpp"
 #include "row_type.hpp"
-#include "test_request.hpp"
 
 namespace expar {
 namespace {

@@ -33,6 +33,8 @@ struct Option {
 constexpr std::array options_by_name = {
     Option{"message", [](ExchangeOptions& options, std::string_view value,
                          int) { options.message_bytes = number_of("message", value, std::size_t(1) << 40); }},
+    Option{"lent", [](ExchangeOptions& options, std::string_view value,
+                      int) { options.lent_bytes = number_of("lent", value, std::size_t(1) << 40); }},
     Option{"open", [](ExchangeOptions& options, std::string_view value,
                       int) { options.open_messages = count_of("open", value); }},
     Option{"ranks-per-node",

@@ -10,8 +10,8 @@
 #include <mutex>
 #include <thread>
 
+#include "drive_mpi.hpp"
 #include "expar/comm/rank_status.hpp"
-#include "test_request.hpp"
 
 namespace expar {
 namespace {
@@ -100,12 +100,6 @@ private:
     int polls_ = 0;
 };
 
-// Messages of peers go on; nobody sends any to this communicator.
-void drive_mpi() {
-    int found = 0;
-    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_SELF, &found, MPI_STATUS_IGNORE), "MPI_Iprobe");
-}
-
 /// Who waits, and how.
 struct Waiter {
     const WaitPolicy& policy;
@@ -143,6 +137,12 @@ void check_mpi(int code, const char* call, std::source_location where) {
     int length = 0;
     if (MPI_Error_string(code, text, &length) != MPI_SUCCESS) length = 0;
     throw Error(concat(call, ": ", std::string_view(text, std::size_t(length)), " (code ", code, ")"), where);
+}
+
+// Nobody sends any message to this communicator.
+void drive_mpi() {
+    int found = 0;
+    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_SELF, &found, MPI_STATUS_IGNORE), "MPI_Iprobe");
 }
 
 bool test(MPI_Request& request) {

@@ -32,6 +32,10 @@ public:
     /// object and of several. Throws Error before anything is sent when a view does not fit the counts.
     [[nodiscard]] virtual Transfer start(ConstRows send, Rows recv, const RowCounts& counts, Occasion occasion) = 0;
 
+    /// Memory for rows to send that may move with fewer copies from there. Given back when the last owner lets go of
+    /// it, which must be before the exchange ends. Local; the memory is aligned for vectors.
+    [[nodiscard]] virtual std::shared_ptr<std::byte> lend(std::size_t bytes);
+
     [[nodiscard]] virtual const Traffic& traffic() const { return *traffic_; }
 
 protected:
@@ -44,6 +48,7 @@ protected:
 struct ExchangeOptions {
     std::size_t message_bytes = 256 * 1024;  ///< message: of a message at most, unless one row takes more
     int open_messages = 64;                  ///< open: of a transfer, in each direction at once
+    std::size_t lent_bytes = 0;              ///< lent: by `window`, of memory that the node shares; any may be asked
     Topology topology;                       ///< ranks-per-node; without ranks: asked of MPI by kinds that need it
 };
 
@@ -69,6 +74,7 @@ struct ExchangeKind {
 [[nodiscard]] std::unique_ptr<Exchange> make_spread_exchange(const Communicator& comm, const ExchangeOptions& options);
 [[nodiscard]] std::unique_ptr<Exchange> make_node_exchange(const Communicator& comm, const ExchangeOptions& options);
 [[nodiscard]] std::unique_ptr<Exchange> make_bruck_exchange(const Communicator& comm, const ExchangeOptions& options);
+[[nodiscard]] std::unique_ptr<Exchange> make_window_exchange(const Communicator& comm, const ExchangeOptions& options);
 
 inline constexpr std::array exchange_kinds = {
     ExchangeKind{"native", "one MPI_Ialltoallv", true, make_native_exchange},
@@ -77,6 +83,7 @@ inline constexpr std::array exchange_kinds = {
     ExchangeKind{"node", "the rows of a pair of nodes travel together, the pairs spread over a node's ranks", false,
                  make_node_exchange},
     ExchangeKind{"bruck", "log R steps through other ranks, for tiny rows", false, make_bruck_exchange},
+    ExchangeKind{"window", "through memory that the ranks of one node share, without MPI", true, make_window_exchange},
 };
 
 /// Owns a duplicate of `comm`. Collective. Throws UserError like parse_exchange.
