@@ -11,10 +11,12 @@
 #include "expar/base/random.hpp"              // counter-based random numbers
 #include "expar/base/size_class.hpp"          // blocks of a pool of memory
 #include "expar/bench/access_probe.hpp"       // what memory allows for rows that scatter
+#include "expar/bench/allreduce_bench.hpp"    // sums beside their bounds
 #include "expar/bench/bench_row.hpp"          // what a benchmark of communication found
 #include "expar/bench/bound.hpp"              // what a kernel cannot be faster than
 #include "expar/bench/dense_peer.hpp"         // products of another library
 #include "expar/bench/dispatch_bench.hpp"     // dispatchers beside their bounds
+#include "expar/bench/exchange_bench.hpp"     // exchanges beside theirs
 #include "expar/bench/kernel_bench.hpp"       // time beside bound
 #include "expar/bench/kernel_case.hpp"        // a kernel on a shape
 #include "expar/bench/kernel_cases.hpp"       // all of them
@@ -31,6 +33,7 @@
 #include "expar/bench/trace_workload.hpp"     // recorded routing, replayed
 #include "expar/bench/workload.hpp"           // named ways to choose experts
 #include "expar/comm/all_gather_rows.hpp"     // rows of all ranks
+#include "expar/comm/bare_allreduce.hpp"      // MPI_Allreduce alone
 #include "expar/comm/bare_alltoallv.hpp"      // MPI_Alltoallv alone
 #include "expar/comm/communicator.hpp"        // a group of ranks
 #include "expar/comm/cpu_places.hpp"          // on which CPUs threads run

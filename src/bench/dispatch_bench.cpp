@@ -4,14 +4,12 @@
 #include <iterator>
 #include <utility>
 
+#include "cell_row.hpp"
 #include "dispatch_rows.hpp"
-#include "expar/bench/probe.hpp"
 #include "expar/train/train_options.hpp"
 
 namespace expar {
 namespace {
-
-constexpr int most_slots = 512;
 
 CellContext context_of(const DispatchCell& cell, const Workload& workload, const DispatchBenchOptions& options,
                        const Communicator& world) {
@@ -24,14 +22,10 @@ CellContext context_of(const DispatchCell& cell, const Workload& workload, const
     return context;
 }
 
-// So many that a node goes through more than its caches hold before it comes back to the first.
 int slots_for(std::span<Contender* const> contenders, const CellContext& context) {
-    if (context.cell.warm) return 1;
     double bytes = 0;
     for (const Contender* contender : contenders) bytes += double(contender->slot_bytes());
-    context.world.sum(std::span(&bytes, 1), {"benchmark"});
-    const double of_node = bytes / context.options.topology.nodes();
-    return of_node > 0 ? int(std::clamp(double(cold_bytes()) / of_node + 1, 1.0, double(most_slots))) : 1;
+    return slots_of(context.cell.warm, bytes, context.options.topology, context.world);
 }
 
 std::vector<RegionTimes> measure(std::span<Contender* const> contenders, int slots, const CellContext& context) {

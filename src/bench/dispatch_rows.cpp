@@ -1,9 +1,9 @@
 #include "dispatch_rows.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <functional>
 
+#include "cell_row.hpp"
 #include "stage_bound.hpp"
 
 namespace expar {
@@ -73,12 +73,6 @@ std::vector<double> summed(const RegionTimes& times, std::span<const Region> reg
     return sums;
 }
 
-std::string hex(std::uint64_t number) {
-    char text[17];
-    std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(number));
-    return text;
-}
-
 class RowMaker {
 public:
     RowMaker(const CellContext& context, const CellResult& result)
@@ -106,22 +100,9 @@ public:
 
 private:
     [[nodiscard]] BenchRow common() const {
-        const DispatchCell& cell = context_.cell;
-        BenchRow row;
-        row.workload = context_.workload;
-        row.seed = context_.options.seed;
-        row.hash = hex(hash_of(context_.all));
-        row.tokens = cell.tokens;
-        row.hidden = cell.hidden;
-        row.top_k = cell.top_k;
-        row.experts = cell.experts;
-        row.ranks = context_.world.size();
-        row.nodes = context_.options.topology.nodes();
-        row.dtype = cell.dtype;
+        BenchRow row = row_of_cell({context_.cell, context_.workload, context_.options.seed, context_.routed(),
+                                    context_.options.topology});
         row.exchange = context_.options.exchange;
-        row.warm = cell.warm;
-        row.moved = moved_rows(context_.routed(), context_.options.topology);
-        row.skew = skew_of(context_.routed());
         if (copy_rate_ > 0) row.copy_gb_per_second = copy_rate_ / 1e9;
         return row;
     }

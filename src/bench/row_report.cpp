@@ -242,7 +242,7 @@ std::span<const Column> dispatch_columns() {
         Column{"dtype", "  dtype", -10},
         Column{"cache", "cache", -6},
         Column{"dispatcher", "dispatcher", -13},
-        Column{"exchange", "exchange", -9},
+        Column{"exchange", "exchange", -14},
         Column{"combine_order", "order", -8},
         Column{"direction", "direction", -10},
         Column{"phase", "phase", -9},

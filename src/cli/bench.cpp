@@ -73,6 +73,8 @@ Runner add_bench(CLI::App& command) {
         *command.add_subcommand("reduce", "time what the sum of gradients adds to a step, with and without overlap");
     auto& kernels = *command.add_subcommand("kernels", "time every kernel of a step beside what the machine allows");
     auto& dispatch = *command.add_subcommand("dispatch", "time dispatch and combine beside what memory allows");
+    auto& exchange = *command.add_subcommand("exchange", "time the exchanges of a dispatch beside what memory allows");
+    auto& allreduce = *command.add_subcommand("allreduce", "time sums over all ranks beside what memory allows");
     auto& probe = *command.add_subcommand("probe", "measure what memory and MPI give all ranks at once");
     auto& merge = *command.add_subcommand("merge", "join the rows of several launches");
     const std::pair<CLI::App*, Runner> runners[] = {{&checkpoint, add_bench_checkpoint(checkpoint)},
@@ -80,6 +82,8 @@ Runner add_bench(CLI::App& command) {
                                                     {&reduce, add_bench_reduce(reduce)},
                                                     {&kernels, add_bench_kernels(kernels)},
                                                     {&dispatch, add_bench_dispatch(dispatch)},
+                                                    {&exchange, add_bench_exchange(exchange)},
+                                                    {&allreduce, add_bench_allreduce(allreduce)},
                                                     {&probe, add_bench_probe(probe)},
                                                     {&merge, add_bench_merge(merge)}};
     return [runners = std::vector(std::begin(runners), std::end(runners))](const Communicator& world) {

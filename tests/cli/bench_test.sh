@@ -38,6 +38,27 @@ for key in workload hash phase median_seconds bound_seconds stage_bound_seconds 
     grep --quiet "\"$key\":" d1.json || { echo "bench dispatch: no $key"; exit 1; }
 done
 ! grep --quiet '"wrong_rows":[1-9]' d1.json || { echo "bench dispatch: wrong rows"; exit 1; }
+"$mpirun" -q -n 3 "$expar" bench exchange --tokens 24,7 --hidden 33 --workload zipf:1.2 --exchange all --seconds 0.01 \
+    --json e.json --csv e.csv >exchange.txt 2>err.txt || [[ $? == 3 ]] || { cat exchange.txt err.txt; exit 1; }
+for exchange in native spread node bruck window MPI_Alltoallv; do
+    [[ $(grep --count "\"exchange\":\"$exchange\"" e.json) == 2 && $(grep --count ",$exchange," e.csv) == 2 ]] ||
+        { echo "bench exchange: no rows of $exchange"; cat e.csv; exit 1; }
+done
+for key in chosen cached_plan alltoallv_seconds bound_seconds efficiency wire_bytes_inter wrong_rows; do
+    grep --quiet "\"$key\":" e.json || { echo "bench exchange: no $key"; exit 1; }
+done
+! grep --quiet '"wrong_rows":[1-9]' e.json || { echo "bench exchange: wrong rows"; exit 1; }
+"$mpirun" -q -n 4 "$expar" bench exchange --ranks-per-node 2 --exchange all --tokens 5 --seconds 0.01 >exchange.txt \
+    2>err.txt || [[ $? == 3 ]]
+grep --quiet "^window needs all ranks on one node" err.txt || { cat err.txt; exit 1; }
+"$mpirun" -q -n 3 "$expar" bench allreduce --bytes 800,2097152 --seconds 0.01 --json a.json >allreduce.txt
+for algorithm in gradient_reducer communicator_sum MPI_Allreduce; do
+    [[ $(grep --count "\"algorithm\":\"$algorithm\".*\"wrong_elements\":0" a.json) == 2 ]] ||
+        { echo "bench allreduce: rows of $algorithm"; cat a.json; exit 1; }
+done
+for key in bytes median_seconds bus_gb_per_second bound_seconds efficiency; do
+    grep --quiet "\"$key\":" a.json || { echo "bench allreduce: no $key"; exit 1; }
+done
 "$expar" bench merge d1.json d2.json --json merged.json >merged.txt
 [[ $(grep --count '"launches":2' merged.json) == $(grep --count '"launches":1' d1.json) ]] ||
     { echo "bench merge: rows differ"; cat merged.txt; exit 1; }
@@ -63,6 +84,9 @@ expect_refusal "--seconds: 0, expected more than 0" "$expar" bench kernels --sec
 expect_refusal "unknown dispatcher 'x'; known: packed" "$mpirun" -q -n 2 "$expar" bench dispatch --dispatcher x
 expect_refusal "--tokens: 0, expected at least 1" "$expar" bench dispatch --tokens 0
 expect_refusal "unknown workload" "$mpirun" -q -n 2 "$expar" bench dispatch --workload nonsense
+expect_refusal "unknown exchange 'x'; known: native" "$mpirun" -q -n 2 "$expar" bench exchange --exchange x
+expect_refusal "unknown exchange option 'x'" "$expar" bench exchange --exchange spread:x=1
+expect_refusal "--bytes: 12, expected a multiple of 8" "$mpirun" -q -n 2 "$expar" bench allreduce --bytes 12
 echo nonsense >nonsense.json
 expect_refusal "nonsense.json: not the rows of a benchmark" "$expar" bench merge nonsense.json
 mkdir made
