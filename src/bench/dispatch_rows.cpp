@@ -100,8 +100,8 @@ public:
 
 private:
     [[nodiscard]] BenchRow common() const {
-        BenchRow row = row_of_cell({context_.cell, context_.workload, context_.options.seed, context_.routed(),
-                                    context_.options.topology});
+        BenchRow row = row_of_cell(
+            {context_.cell, context_.workload, context_.options.seed, context_.routed(), context_.options.topology});
         row.exchange = context_.options.exchange;
         if (copy_rate_ > 0) row.copy_gb_per_second = copy_rate_ / 1e9;
         return row;
