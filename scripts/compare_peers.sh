@@ -16,10 +16,10 @@
 #   --seconds N       of measuring for each shape, side and round (default: 1)
 #   --build-dir DIR   where expar is built and the Python environment is made (default: EXPAR_BUILD_DIR, else build)
 #
-# expar: `window`, and `packed` on `native`. Peers (scripts/peers/gloo_movers.py): `gloo` as most write it, a row for each
-# choice by all_to_all_single with uneven splits, index_select, index_add; `gloo, once per rank`, which sends a row once to
-# each rank and adds in one pass. Routing is written by `expar trace workload`, and the hashes must agree. All buffers are
-# allocated before, and so many in turn that they exceed the caches; dispatch begins with the choices and has the plan.
+# expar: `window`, and `packed` on `native`. Peers (scripts/peers/gloo_movers.py): `gloo` as most write it, a row for
+# each choice by all_to_all_single with uneven splits, index_select, index_add; `gloo, once per rank`, which sends a row
+# once to each rank and adds in one pass. Routing is written by `expar trace workload`, and the hashes must agree. All
+# buffers are allocated before, and so many in turn that they exceed the caches; dispatch begins with the choices.
 #
 # Every row of every side is checked; a wrong one ends the comparison with status 1. A time is the median over rounds of
 # each round's median. Expect under two minutes on 2 cores with nothing else to do, besides making the environment.

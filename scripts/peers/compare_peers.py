@@ -99,7 +99,7 @@ def joined(numbers):
 
 
 def run_ours(options, folder):
-    """Provenance, and a row for each shape, dispatcher and phase. A status of 3 is about bounds, and not of interest."""
+    """Provenance, and a row for each shape, dispatcher and phase. A status of 3 is about bounds, no matter here."""
     report = folder / "expar.json"
     flags = {"tokens": joined(options.tokens), "hidden": joined(options.hidden), "top-k": joined(options.top_k),
              "experts": joined(options.experts), "dtype": options.dtype, "dispatcher": joined(OURS),
