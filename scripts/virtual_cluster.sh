@@ -31,7 +31,7 @@ rates=1gbit,200mbit
 json=
 expar=$root/build/expar
 exchanges=(spread native node)   # of `figures`
-tokens=2048                     # of a rank, in `figures`
+tokens=512                      # of a rank, in `figures`
 figure_seconds=5                # for each exchange there
 skip_code=77                    # of `check`, as ctest reads it
 
