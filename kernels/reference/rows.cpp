@@ -35,7 +35,7 @@ Real sigmoid(Real x) {
 
 class ReferenceRows final : public RowOperations {
 public:
-    void gather(Stacked in, std::span<const int> index, Rows out, Stream&) const override {
+    void gather(Stacked in, std::span<const int> index, Rows out, Stores, Stream&) const override {
         with_elements(in.first.dtype(), out.dtype(), [&]<class From, class To>(From, To) {
             for (int i = 0; i < out.rows(); ++i)
                 for (int c = 0; c < out.cols(); ++c)

@@ -4,6 +4,7 @@
 #include "expar/moe/dispatcher.hpp"
 #include "expar/observe/stopwatch.hpp"
 #include "plan_agreement.hpp"
+#include "stores_for.hpp"
 
 namespace expar {
 namespace {
@@ -79,7 +80,7 @@ public:
         counters_.rows_delivered += plan.rows_delivered;
         auto shipment = ship(gathered(x, plan.sent_tokens), plan.rows, {"dispatch", plan.layer});
         return moving<LentRows>(several(std::move(shipment)), [this, &plan, x](Shipments& arrived) {
-            return LentRows(gathered(Stacked(x, *arrived[0].received), plan.expert_rows));
+            return LentRows(gathered(Stacked(x, *arrived[0].received), plan.expert_rows, ReadNext::later));
         });
     }
 
@@ -165,9 +166,12 @@ private:
         return out;
     }
 
-    Matrix gathered(Stacked in, const Array<int>& index) {
+    // What MPI sends next had better stay in the caches.
+    enum class ReadNext { at_once, later };
+    Matrix gathered(Stacked in, const Array<int>& index, ReadNext read = ReadNext::at_once) {
         Matrix out(device_, in.first.dtype(), int(index.size()), in.first.cols());
-        device_.rows().gather(in, index.view(), out, device_.stream());
+        const auto stores = read == ReadNext::later ? stores_for(std::int64_t(out.view().bytes())) : Stores::ordinary;
+        device_.rows().gather(in, index.view(), out, stores, device_.stream());
         count_copied(out);
         return out;
     }

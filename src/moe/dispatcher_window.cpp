@@ -6,15 +6,11 @@
 #include "expar/moe/dispatcher.hpp"
 #include "expar/observe/stopwatch.hpp"
 #include "plan_agreement.hpp"
+#include "stores_for.hpp"
 #include "window_movements.hpp"
 
 namespace expar {
 namespace {
-
-// Beyond it, stores go past the caches: what is written there is read by others, or later, and a line that is stored
-// whole need not be read first. Seen on a Xeon with 2 MiB of level 2 a core: past them 1.5 times as fast from 256 KiB
-// on where the rows are in no cache, equal from 1 MiB on where they are.
-constexpr std::int64_t most_bytes_through_caches = 64 << 10;
 
 struct PoolLease : LentRows::Lease {
     explicit PoolLease(WindowPool::Hold owned) : hold(std::move(owned)) {}
@@ -179,8 +175,8 @@ private:
         for (int m = 0; m < group_.size(); ++m) {
             const PlanRecord record = control.record(m, number);
             if (!(record.terms == terms))
-                throw Error(concat("plan: rank ", group_.world_rank(m), " plans ", record.terms.describe(),
-                                   "; expected ", terms.describe(), ", as on rank ", group_.world_rank(group_.rank())));
+                throw Error(concat("plan of layer ", scope.layer, ": member ", m, " plans ", record.terms.describe(),
+                                   "; expected ", terms.describe(), ", as member ", group_.rank()));
             choices_of.push_back(record.choices);
         }
         DispatchPlan plan = plan_from_counts(mine, choices_of, routing, scope);
@@ -267,9 +263,6 @@ private:
     }
     static std::size_t served_bytes(const DispatchPlan& plan, ConstRows rows) {
         return std::size_t(plan.expert_offsets.back()) * rows.row_bytes();
-    }
-    static Stores stores_for(std::int64_t bytes) {
-        return bytes > most_bytes_through_caches ? Stores::past_caches : Stores::ordinary;
     }
     void count_stored(std::int64_t bytes) {
         device_.synchronize();  // the others are told next

@@ -62,7 +62,7 @@ Results run(Device& device, DType dtype, int rows, int cols, int k) {
                 random_matrix(device, real, 12, cols, 21)};
     const RowOperations& operations = device.rows();
     Stream& stream = device.stream();
-    operations.gather(in.stack(), single, out.gathered, stream);
+    operations.gather(in.stack(), single, out.gathered, Stores::past_caches, stream);
     operations.gather(in.stack(), single, out.widened, stream);
     operations.gather(ConstRows(masters), single, out.rounded, stream);
     operations.scatter_add(x, single, out.into_real, stream);

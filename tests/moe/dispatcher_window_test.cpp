@@ -124,7 +124,8 @@ TEST_F(WindowDispatcherTest, MembersThatPlanOtherThingsAreNamed) {
     PlanScope other = scope;
     other.layer = odd ? 3 : 2;
     const std::string line = failure([&] { (void)dispatcher->plan(routing(4), other); });
-    EXPECT_NE(line.find(odd ? "plan: rank 0 plans layer 2, top-2" : "plan: rank 1 plans layer 3, top-2"),
+    EXPECT_NE(line.find(odd ? "plan of layer 3: member 0 plans layer 2, top-2"
+                            : "plan of layer 2: member 1 plans layer 3, top-2"),
               std::string::npos)
         << line;
 }

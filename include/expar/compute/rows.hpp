@@ -37,7 +37,10 @@ public:
     virtual ~RowOperations() = default;
 
     /// out[i] = in[index[i]]; a row of zeros where the index is -1. `out` may be of another dtype.
-    virtual void gather(Stacked in, std::span<const int> index, Rows out, Stream& stream) const = 0;
+    virtual void gather(Stacked in, std::span<const int> index, Rows out, Stores stores, Stream& stream) const = 0;
+    void gather(Stacked in, std::span<const int> index, Rows out, Stream& stream) const {
+        gather(in, index, out, Stores::ordinary, stream);
+    }
 
     /// The one sum of combine: for j = 0, 1, … in order, skipping -1, acc = fma(w[i][j], in[index[i][j]], acc), from
     /// acc = 0, in the wide type.   index [n, k] flat; weights [n, k], or no rows at all: every weight is 1
