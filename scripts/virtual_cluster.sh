@@ -8,7 +8,8 @@
 #   scripts/virtual_cluster.sh down                               end what runs there, remove it all
 #   scripts/virtual_cluster.sh check                              can this machine do it? Exits 77 and says why not
 #   scripts/virtual_cluster.sh figures [--rates R,R] [--json FILE] [--expar PATH] [--nodes N] [--ranks-per-node Q]
-#                                                                 measure the exchanges at each rate, then remove it all
+#                                                                 bench dispatch over each exchange at each rate, beside
+#                                                                 what the links carry (about 5 minutes), then remove it all
 #
 # --state DIR, after the command's name, says where everything lies (default: expar-cluster-<uid> in $TMPDIR or /tmp).
 # Needs root, for the namespaces, and Open MPI. An interrupted `up` or `figures` leaves nothing behind, an interrupted
@@ -29,6 +30,9 @@ network=10.77.0                 # of the nodes; the namespaces know no other
 rates=1gbit,200mbit
 json=
 expar=$root/build/expar
+exchanges=(spread native node)   # of `figures`
+tokens=512                      # of a rank, in `figures`
+figure_seconds=5                # for each exchange there
 skip_code=77                    # of `check`, as ctest reads it
 
 space() { printf '%s-%s' "$prefix" "$1"; }                # the namespace of node 1, 2, … or of the switch
@@ -167,6 +171,42 @@ counters() {
     done
 }
 
+# gbit RATE: as a number of Gbit/s.
+gbit() {
+    case $1 in
+        *gbit) echo "${1%gbit}" ;;
+        *mbit) awk -v mbit="${1%mbit}" 'BEGIN { print mbit / 1000 }' ;;
+        *) fail "--rates: '$1', expected rates in mbit or gbit" ;;
+    esac
+}
+
+# figures: every exchange at every rate. Where something fails or is interrupted, the cluster goes, too.
+figures() {
+    local one exchange measured code=0 files=() results
+    [[ -x $expar ]] || fail "$expar: not built; see --expar"
+    for one in ${rates//,/ }; do gbit "$one" >/dev/null; done
+    results=$(mktemp -d)
+    for one in ${rates//,/ }; do
+        rate=$one
+        up
+        trap 'down; rm -rf "$results"' EXIT
+        for exchange in "${exchanges[@]}"; do
+            measured=$results/$rate-$exchange.json
+            echo "$rate, $exchange" >&2
+            run "$expar" bench dispatch --tokens "$tokens" --hidden 1024 --top-k 4 --experts 32 --dtype bf16 --cache warm \
+                --dispatcher packed,naive --order reduced,exact --exchange "$exchange" --link eth0 \
+                --link-gbit "$(gbit "$rate")" --seconds "$figure_seconds" --json "$measured" >"$results/log" 2>&1 || code=$?
+            # 3: faster than a bound, which the figures show
+            ((code == 0 || code == 3)) || { cat "$results/log" >&2; fail "$rate, $exchange: exit status $code"; }
+            files+=(--rate "$rate=$measured")
+        done
+        down
+    done
+    python3 "$root/scripts/cluster_figures.py" "${files[@]}" ${json:+--json "$json"}
+    rm -rf "$results"
+    trap - EXIT
+}
+
 (($#)) || { show_help; exit 2; }
 command=$1
 shift
@@ -193,6 +233,7 @@ case $command in
     run) load; run "$@" ;;
     counters) load; counters ;;
     down) down ;;
+    figures) figures ;;
     check)
         reason=$(obstacle)
         if [[ -n $reason ]]; then
