@@ -37,6 +37,7 @@
 #include "expar/comm/exchange.hpp"            // all-to-all of rows
 #include "expar/comm/layout.hpp"              // EP x DP
 #include "expar/comm/mpi_library.hpp"         // which MPI this is
+#include "expar/comm/open_stages.hpp"         // what any wait moves on
 #include "expar/comm/rank_status.hpp"         // what a rank did last
 #include "expar/comm/start_messages.hpp"      // rows to and from chosen ranks
 #include "expar/comm/topology.hpp"            // which ranks share a node

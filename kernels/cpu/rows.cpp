@@ -84,19 +84,18 @@ public:
             const auto sums = elements<Element>(out);
             const int top_k = int(index.size()) / sums.rows;
             threads_.for_each_range(sums.rows, rows_of_grain(sums.cols * (top_k + 1)), [&](long first, long last) {
-                std::vector<const Element*> terms(std::size_t(top_k), nullptr);
-                std::vector<float> term_weights(std::size_t(top_k), 1.0F);
-                for (long i = first; i < last; ++i) {
-                    int count = 0;
-                    for (int j = 0; j < top_k; ++j) {
+                RowSum<Element> terms(top_k), next(top_k);
+                const auto list = [&](RowSum<Element>& sum, long i) {
+                    sum.count = 0;
+                    for (int j = 0; i < last && j < top_k; ++j) {
                         const int source = index[std::size_t(i * top_k + j)];
-                        if (source < 0) continue;
-                        terms[std::size_t(count)] = from.row(source);
-                        if (factors.rows) term_weights[std::size_t(count)] = factors.row(i)[j];
-                        ++count;
+                        if (source >= 0) sum.add(from.row(source), factors.rows ? factors.row(i)[j] : 1);
                     }
-                    kernels_.of<Element>().weighted_sum.ordinary({terms.data(), term_weights.data(), count},
-                                                                 sums.row(i), sums.cols);
+                };
+                list(terms, first);
+                for (long i = first; i < last; ++i, std::swap(terms, next)) {
+                    list(next, i + 1);
+                    kernels_.of<Element>().weighted_sum.ordinary(terms.with(next), sums.row(i), sums.cols);
                 }
             });
         });
@@ -109,11 +108,14 @@ public:
             const auto rows = elements<Element>(terms.rows);
             const auto factors = floats(terms.weights);
             const auto dots = floats(d_weights);
+            const auto next = [&](int i) {
+                return std::size_t(i) + 1 < index.size() && index[i + 1] >= 0 ? from.row(index[i + 1]) : nullptr;
+            };
             for_each_row(elements<Element>(d_terms), [&](int i, Element* row, int cols) {
-                if (index[i] < 0) clear(row, cols);
-                *dots.row(i) = index[i] < 0 ? 0
-                                            : kernels_.of<Element>().scale_and_dot.ordinary(
-                                                  {*factors.row(i), from.row(index[i]), rows.row(i)}, row, cols);
+                *dots.row(i) = 0;
+                if (index[i] < 0) return clear(row, cols);
+                const RowProduct<Element> product{*factors.row(i), from.row(index[i]), rows.row(i), next(i)};
+                *dots.row(i) = kernels_.of<Element>().scale_and_dot.ordinary(product, row, cols);
             });
         });
     }
@@ -273,33 +275,40 @@ private:
         }
     };
 
-    // The rows that one sum over places adds up.
+    // The rows that one sum adds up.
     template <class Element>
-    struct PlacedSum {
+    struct RowSum {
         std::vector<const Element*> rows;
         std::vector<float> weights;
-        std::vector<int> bases, ends;
-        int count = 0, groups = 0;
+        int count = 0;
 
-        explicit PlacedSum(int top_k)
-            : rows(std::size_t(top_k)),
-              weights(std::size_t(top_k), 1.0F),
-              bases(std::size_t(top_k)),
-              ends(std::size_t(top_k)) {}
+        explicit RowSum(int top_k) : rows(std::size_t(top_k)), weights(std::size_t(top_k)) {}
+        void add(const Element* row, float weight) {
+            rows[std::size_t(count)] = row;
+            weights[std::size_t(count++)] = weight;
+        }
+        [[nodiscard]] RowTerms<Element> with(const RowSum& next) const {
+            return {rows.data(), weights.data(), count, next.rows.data(), next.count};
+        }
+    };
+
+    // Those that lie at places.
+    template <class Element>
+    struct PlacedSum : RowSum<Element> {
+        using RowSum<Element>::rows, RowSum<Element>::weights, RowSum<Element>::count;
+        std::vector<int> bases, ends;
+        int groups = 0;
+
+        explicit PlacedSum(int top_k) : RowSum<Element>(top_k), bases(std::size_t(top_k)), ends(std::size_t(top_k)) {}
         void list(const PlacedElements<const Element>& from, std::span<void* const> at, const float* factors,
                   long row) {
             count = 0;
             for (std::size_t j = 0; j < rows.size(); ++j) {
                 const std::size_t i = std::size_t(row) * rows.size() + j;
                 if (from.base_of[i] < 0) continue;
-                rows[std::size_t(count)] = from.row(at, i);
                 bases[std::size_t(count)] = from.base_of[i];
-                if (factors) weights[std::size_t(count)] = factors[j];
-                ++count;
+                this->add(from.row(at, i), factors ? factors[j] : 1);
             }
-        }
-        [[nodiscard]] RowTerms<Element> with(const PlacedSum& next) const {
-            return {rows.data(), weights.data(), count, next.rows.data(), next.count};
         }
         // By ascending base, in each one by choice.
         RowRuns group() {

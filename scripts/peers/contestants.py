@@ -127,9 +127,9 @@ def peers_of(case):
     return peers + [Peer("expert_parallel", precisions[0], False)]
 
 
-def run_peer(case, settings, flags):
-    """Starts all ranks of mixtral_training.py. Returns the report of the first."""
-    command = [sys.executable, str(HERE / "mixtral_training.py"), "--build-dir", str(settings.build_dir),
+def run_peer(case, settings, flags, program="mixtral_training.py"):
+    """Starts all ranks of a program of this folder. Returns the report of the first."""
+    command = [sys.executable, str(HERE / program), "--build-dir", str(settings.build_dir),
                *map(str, flags)]
     with tempfile.TemporaryDirectory() as folder:
         logs = [pathlib.Path(folder) / f"rank-{rank}.log" for rank in range(case.ranks)]

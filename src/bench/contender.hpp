@@ -33,6 +33,9 @@ using RegionSeconds = std::array<double, region_count>;
 struct RegionCounts {
     std::int64_t rows_delivered = 0, bytes_copied = 0;
     std::int64_t bytes_intra = 0, bytes_inter = 0;  ///< that this rank handed to MPI
+    std::int64_t link_sent = 0, link_received = 0;  ///< of the node, by the kernel
+
+    [[nodiscard]] RegionCounts since(const RegionCounts& before) const;
 };
 
 /// The workload of a cell as all contenders have it.

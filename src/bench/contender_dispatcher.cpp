@@ -4,6 +4,7 @@
 
 #include "contender.hpp"
 #include "expar/observe/stopwatch.hpp"
+#include "link_bytes.hpp"
 
 namespace expar {
 namespace {
@@ -35,6 +36,12 @@ struct DispatcherContender::Slot {
     }
 };
 
+RegionCounts RegionCounts::since(const RegionCounts& before) const {
+    return {rows_delivered - before.rows_delivered, bytes_copied - before.bytes_copied,
+            bytes_intra - before.bytes_intra,       bytes_inter - before.bytes_inter,
+            link_sent - before.link_sent,           link_received - before.link_received};
+}
+
 DispatcherContender::DispatcherContender(const CellContext& context, const std::string& name, const std::string& order)
     : context_(context),
       name_(name),
@@ -62,7 +69,10 @@ void DispatcherContender::prepare(int slots) {
 
 RegionCounts DispatcherContender::counted() const {
     const DispatchCounters counters = dispatcher_->counters();
-    RegionCounts counts{counters.rows_delivered, counters.bytes_copied, 0, 0};
+    const NodeLink& link = context_.options.link;
+    if (!link.interface.empty()) context_.world.barrier({"benchmark"});  // what others have sent is counted
+    const auto [sent, received] = link_bytes(link.interface);
+    RegionCounts counts{counters.rows_delivered, counters.bytes_copied, 0, 0, sent, received};
     const auto& node_of = context_.options.topology.node_of;
     const Traffic& traffic = dispatcher_->traffic();
     for (std::size_t peer = 0; peer < traffic.bytes_to.size(); ++peer) {
@@ -79,10 +89,7 @@ double DispatcherContender::timed(Region region, Work&& work) {
         work();
         device_->synchronize();
     });
-    const RegionCounts after = counted();
-    counts_[std::size_t(region)] = {after.rows_delivered - before.rows_delivered,
-                                    after.bytes_copied - before.bytes_copied, after.bytes_intra - before.bytes_intra,
-                                    after.bytes_inter - before.bytes_inter};
+    counts_[std::size_t(region)] = counted().since(before);
     return seconds;
 }
 

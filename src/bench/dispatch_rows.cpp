@@ -130,7 +130,7 @@ private:
         std::optional<BoundSeconds> sum = BoundSeconds{};
         std::optional<double> stages = 0, alltoallv = 0;
         for (const Region region : regions) {
-            const auto bound = bound_of(result_, region);
+            const auto bound = with_link(bound_of(result_, region), dispatcher, region);
             sum = sum && bound ? std::optional(BoundSeconds{sum->median + bound->median, sum->low + bound->low})
                                : std::nullopt;
             const auto parts = stages_of(dispatcher.name(), dispatcher.order(), region, context_.numbers);
@@ -153,15 +153,28 @@ private:
         row.alltoallv_seconds = alltoallv;
     }
 
+    // What memory allows, or the rows that the busiest node's link must carry.
+    [[nodiscard]] std::optional<BoundSeconds> with_link(std::optional<BoundSeconds> bound,
+                                                        const DispatcherContender& dispatcher, Region region) const {
+        const double rate = context_.options.link.bytes_per_second;
+        if (!bound || rate <= 0) return bound;
+        const RowCount& rows = common_.moved->busiest;
+        const bool home = region == Region::combine || region == Region::dispatch_backward;
+        const std::int64_t carried = !home ? rows.x2 : dispatcher.order() == "reduced" ? rows.x1 : rows.x0;
+        const double seconds = double(carried) * double(context_.row_bytes()) / rate;
+        return BoundSeconds{std::max(bound->median, seconds), std::max(bound->low, seconds)};
+    }
+
     void add_counts(BenchRow& row, const DispatcherContender& dispatcher, std::span<const Region> regions) const {
         std::array<std::int64_t, 2> sums{};
-        std::array<double, 2> largest{};
+        std::array<double, 3> largest{};
         for (const Region region : regions) {
             const RegionCounts& counts = dispatcher.counts()[std::size_t(region)];
             sums[0] += counts.rows_delivered;
             sums[1] += counts.bytes_copied;
             largest[0] += double(counts.bytes_intra);
             largest[1] += double(counts.bytes_inter);
+            largest[2] += double(std::max(counts.link_sent, counts.link_received));
         }
         context_.world.sum(sums, {"benchmark"});
         context_.world.max(largest, {"benchmark"});
@@ -170,6 +183,7 @@ private:
         row.bytes_copied = sums[1];
         row.wire_bytes_intra = std::int64_t(largest[0]);
         row.wire_bytes_inter = std::int64_t(largest[1]);
+        if (!context_.options.link.interface.empty()) row.kernel_link_bytes = std::int64_t(largest[2]);
     }
 
     const CellContext& context_;

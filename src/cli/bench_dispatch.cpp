@@ -20,10 +20,10 @@ struct DispatchCommand {
     const CLI::Option* tokens_given = nullptr;
     std::vector<int> tokens{512}, hidden{1024}, top_k{2}, experts{8};
     std::vector<std::string> dtypes{"bf16"}, dispatchers{"packed"}, orders{"reduced"}, caches{"cold"};
-    std::string exchange = "native", workload = "uniform", trace;
+    std::string exchange = "native", workload = "uniform", trace, link;
     int layer = 0;
     std::uint64_t step = 0;
-    double width = 0.02;
+    double width = 0.02, link_gbit = 0;
     bool cached_plan = false;
 };
 
@@ -48,7 +48,7 @@ void judge(const DispatchCommand& command, const Communicator& world) {
     expect_positive("--hidden", command.hidden);
     expect_positive("--top-k", command.top_k);
     expect_positive("--experts", command.experts);
-    static_cast<void>(entry_named(exchange_kinds, "exchange", command.exchange));
+    static_cast<void>(parse_exchange(command.exchange, world.size()));
     for (const std::string& dtype : command.dtypes) static_cast<void>(row_dtype(dtype));
     for (const std::string& order : command.orders) static_cast<void>(combine_order(order));
     for (const std::string& cache : command.caches)
@@ -104,6 +104,7 @@ int run_dispatch(const DispatchCommand& command, const Communicator& world) {
         .exchange = command.exchange,
         .orders = command.orders,
         .topology = topology,
+        .link = {command.link, command.link_gbit * 1e9 / 8},
         .seed = command.flags.seed,
         .step = command.step,
         .cached_plan = command.cached_plan,
@@ -145,6 +146,11 @@ Runner add_bench_dispatch(CLI::App& command) {
     command.add_option("--layer", asked->layer, "of the trace, as the model numbers it")->capture_default_str();
     command.add_option("--step", asked->step, "of the workload")->capture_default_str();
     command.add_option("--width", asked->width, "a median is known when its interval is that narrow, relatively")
+        ->capture_default_str();
+    command
+        .add_option("--link", asked->link, "network interface of each node, whose own counters are read beside ours")
+        ->type_name("NAME");
+    command.add_option("--link-gbit", asked->link_gbit, "what a node's link carries each way: bounds count it; 0: not")
         ->capture_default_str();
     command.add_flag("--cached-plan", asked->cached_plan, "also with a plan that is there already");
     return [asked](const Communicator& world) { return run_dispatch(*asked, world); };

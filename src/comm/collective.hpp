@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "drive_mpi.hpp"
 #include "expar/comm/wait.hpp"
 #include "row_type.hpp"
 
@@ -25,7 +26,7 @@ public:
         : moved_(moved), memory_(std::move(memory)) {}
 
     [[nodiscard]] MPI_Request* request() { return &request_; }
-    std::span<MPI_Request> requests() override { return {&request_, 1}; }
+    bool advance() override { return test(request_); }
     [[nodiscard]] std::string outstanding() const override {
         if (moved_.count < 0) return concat(moved_.operation, "; peers unknown");
         return concat(moved_.operation, " of ", grouped(moved_.count), " ", moved_.unit, "; peers unknown");

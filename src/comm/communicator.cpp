@@ -4,6 +4,7 @@
 #include <numeric>
 #include <utility>
 
+#include "drive_mpi.hpp"
 #include "row_type.hpp"
 
 namespace expar {
@@ -41,7 +42,7 @@ public:
 
     [[nodiscard]] MPI_Datatype type() const { return type_.mpi(); }
     [[nodiscard]] MPI_Request* request() { return &request_; }
-    std::span<MPI_Request> requests() override { return {&request_, 1}; }
+    bool advance() override { return test(request_); }
     [[nodiscard]] std::string outstanding() const override {
         return concat("rank ", peer_, " (", what_, rows_text(rows_), ")");
     }

@@ -1,6 +1,7 @@
 #include "expar/comm/exchange.hpp"
 
 #include <cstring>
+#include <new>
 
 #include "exchange_shape.hpp"
 #include "expar/base/names.hpp"
@@ -45,8 +46,15 @@ void copy_own_rows(ConstRows send, Rows recv, const ExchangeShape& shape, int ra
     if (to.bytes() > 0) std::memcpy(to.data(), from.data(), to.bytes());
 }
 
-std::unique_ptr<Exchange> make_exchange(std::string_view name, const Communicator& comm) {
-    return entry_named(exchange_kinds, "exchange", name).make(comm);
+std::shared_ptr<std::byte> Exchange::lend(std::size_t bytes) {
+    constexpr std::align_val_t alignment{64};
+    return {static_cast<std::byte*>(::operator new(bytes, alignment)),
+            [](std::byte* memory) { ::operator delete(memory, alignment); }};
+}
+
+std::unique_ptr<Exchange> make_exchange(std::string_view specification, const Communicator& comm) {
+    const ExchangeSpec spec = parse_exchange(specification, comm.size());
+    return entry_named(exchange_kinds, "exchange", spec.kind).make(comm, spec.options);
 }
 
 std::vector<std::string> exchange_names() {

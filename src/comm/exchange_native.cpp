@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "drive_mpi.hpp"
 #include "exchange_shape.hpp"
 #include "row_type.hpp"
 
@@ -19,7 +20,7 @@ public:
             "MPI_Ialltoallv");
     }
 
-    std::span<MPI_Request> requests() override { return {&request_, 1}; }
+    bool advance() override { return test(request_); }
     [[nodiscard]] std::string outstanding() const override {
         return concat("all-to-all of ", rows_text(shape_.recv_offsets.back()), " in, ",
                       grouped(shape_.send_offsets.back()), " out; peers unknown");
@@ -46,7 +47,7 @@ public:
         travelling.send[comm_.rank()] = 0;
         travelling.recv[comm_.rank()] = 0;
         for (int peer = 0; peer < comm_.size(); ++peer)
-            if (travelling.send[peer] > 0) traffic_.count(peer, travelling.send[peer], row_bytes);
+            if (travelling.send[peer] > 0) traffic_->count(peer, travelling.send[peer], row_bytes);
 
         auto work = std::make_unique<NativeWork>(std::move(shape), std::move(travelling), std::move(type));
         work->start(send, recv, comm_.mpi());
@@ -60,7 +61,7 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Exchange> make_native_exchange(const Communicator& comm) {
+std::unique_ptr<Exchange> make_native_exchange(const Communicator& comm, const ExchangeOptions&) {
     return std::make_unique<NativeExchange>(comm);
 }
 

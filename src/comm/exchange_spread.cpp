@@ -2,58 +2,54 @@
 
 #include "exchange_shape.hpp"
 #include "row_messages.hpp"
+#include "transfer_tags.hpp"
 
 namespace expar {
 namespace {
 
-constexpr std::size_t message_bytes = 256 * 1024;
-
 // Rank r serves r + 1, r + 2, … in turn, so that no rank is everybody's first peer.
 class SpreadExchange : public Exchange {
 public:
-    explicit SpreadExchange(const Communicator& comm) : Exchange(comm.size()), comm_(comm.duplicate()) {
-        int* value = nullptr;
-        int found = 0;
-        check_mpi(MPI_Comm_get_attr(comm_.mpi(), MPI_TAG_UB, &value, &found), "MPI_Comm_get_attr");
-        if (found) highest_tag_ = *value;
-    }
+    SpreadExchange(const Communicator& comm, const ExchangeOptions& options)
+        : Exchange(comm.size()),
+          comm_(std::make_shared<const Communicator>(comm.duplicate())),
+          options_(options),
+          tags_(*comm_, 1) {}
 
     Transfer start(ConstRows send, Rows recv, const RowCounts& counts, Occasion occasion) override {
-        const ExchangeShape shape = check_exchange(send, recv, counts, comm_);
-        const std::size_t row_bytes = shape.row_bytes();
-        const int ranks = comm_.size();
-        const int tag = tag_;
-        tag_ = tag_ == highest_tag_ ? 0 : tag_ + 1;
+        const ExchangeShape shape = check_exchange(send, recv, counts, *comm_);
+        const int ranks = comm_->size(), rank = comm_->rank();
+        const int tag = tags_.next();
 
-        auto work = std::make_unique<RowMessages>(types_.of(shape.cols, shape.dtype));
+        auto work = std::make_unique<RowMessages>(MessageSetup{.type = types_.of(shape.cols, shape.dtype),
+                                                               .comm = comm_,
+                                                               .traffic = traffic_,
+                                                               .most_open = options_.open_messages,
+                                                               .most_bytes = options_.message_bytes});
+        // Both sides have the order (step, position), as RowMessages asks.
         for (int step = 1; step < ranks; ++step) {
-            const int from = (comm_.rank() - step + ranks) % ranks;
-            for (Rows left = shape.part(recv, shape.recv_offsets, from); left.rows() > 0;)
-                work->receive(take_message(left, message_bytes), from, tag, comm_);
+            const int from = (rank - step + ranks) % ranks;
+            work->receive(shape.part(recv, shape.recv_offsets, from), from, tag);
         }
         for (int step = 1; step < ranks; ++step) {
-            const int to = (comm_.rank() + step) % ranks;
-            for (ConstRows left = shape.part(send, shape.send_offsets, to); left.rows() > 0;) {
-                const ConstRows message = take_message(left, message_bytes);
-                work->send(message, to, tag, comm_);
-                traffic_.count(to, message.rows(), row_bytes);
-            }
+            const int to = (rank + step) % ranks;
+            work->send(shape.part(send, shape.send_offsets, to), to, tag);
         }
-        copy_own_rows(send, recv, shape, comm_.rank());
-        return {std::move(work), comm_.policy(), occasion, comm_.world_rank(comm_.rank())};
+        copy_own_rows(send, recv, shape, rank);
+        return {std::move(work), comm_->policy(), occasion, comm_->world_rank(rank)};
     }
 
 private:
-    Communicator comm_;
+    std::shared_ptr<const Communicator> comm_;
+    ExchangeOptions options_;
     RowTypeCache types_;
-    int highest_tag_ = 32767;  // what MPI promises at least
-    int tag_ = 0;              // of the next transfer: transfers start in the same order on all ranks
+    TransferTags tags_;
 };
 
 }  // namespace
 
-std::unique_ptr<Exchange> make_spread_exchange(const Communicator& comm) {
-    return std::make_unique<SpreadExchange>(comm);
+std::unique_ptr<Exchange> make_spread_exchange(const Communicator& comm, const ExchangeOptions& options) {
+    return std::make_unique<SpreadExchange>(comm, options);
 }
 
 }  // namespace expar

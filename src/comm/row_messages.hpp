@@ -2,39 +2,69 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
+#include <limits>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "expar/comm/communicator.hpp"
+#include "expar/comm/traffic.hpp"
 #include "row_type.hpp"
 
 namespace expar {
 
-/// Messages of rows under way, to and from any ranks.
+/// What messages share. What they need to be posted later is owned: a transfer may outlive its exchange.
+struct MessageSetup {
+    enum class Carries { rows, counts };  ///< counts: what an algorithm says about rows, a number each
+
+    std::shared_ptr<const RowType> type;
+    std::shared_ptr<const Communicator> comm;
+    std::shared_ptr<Traffic> traffic;                                  ///< counts what is sent; null: nobody does
+    int most_open = std::numeric_limits<int>::max();                   ///< at once, in each direction
+    std::size_t most_bytes = std::numeric_limits<std::size_t>::max();  ///< of a message of more than one row
+    Carries carries = Carries::rows;
+};
+
+/// Rows under way, to and from any ranks, cut into messages that are posted in the order of the calls.
+///
+/// Two ranks whose calls are in one order, that of all messages between all ranks, never wait for each other in a
+/// circle: the first message that has not arrived is posted on both sides.
 class RowMessages : public Transfer::Work {
 public:
-    explicit RowMessages(std::shared_ptr<const RowType> type) : type_(std::move(type)) {}
+    explicit RowMessages(MessageSetup setup) : setup_(std::move(setup)) {}
 
-    void receive(Rows rows, int from, int tag, const Communicator& comm);
-    void send(ConstRows rows, int to, int tag, const Communicator& comm);
+    void receive(Rows rows, int from, int tag);
+    void send(ConstRows rows, int to, int tag);
 
-    std::span<MPI_Request> requests() override { return requests_; }
+    bool advance() override;
+    [[nodiscard]] bool has_stages() const override { return !coming_.waiting.empty() || !leaving_.waiting.empty(); }
     [[nodiscard]] std::string outstanding() const override;
 
 private:
     struct Message {
-        int peer;  // in MPI_COMM_WORLD
+        void* data;
         int rows;
+        std::size_t row_bytes;
+        int peer;
+        int peer_in_world;
+        int tag;
         bool incoming;
     };
+    struct Lane {
+        std::deque<Message> waiting;
+        int open = 0;
+    };
 
-    MPI_Request* add(int peer, int rows, bool incoming);
+    [[nodiscard]] Lane& lane_of(const Message& message) { return message.incoming ? coming_ : leaving_; }
+    void post(const Message& message);
+    void post_waiting(Lane& lane);
 
-    std::shared_ptr<const RowType> type_;
-    std::vector<MPI_Request> requests_;
-    std::vector<Message> messages_;
+    MessageSetup setup_;
+    Lane coming_, leaving_;
+    std::vector<MPI_Request> requests_;  // of open_
+    std::vector<Message> open_;
+    std::vector<int> done_;  // room for MPI's answer
 };
 
 /// The first rows of `left`, which it loses: as many as `most_bytes` hold, but one at least.

@@ -33,11 +33,12 @@ Transfer start_messages(const Communicator& comm, std::span<const RowsFrom> from
                         std::size_t message_bytes, Occasion occasion) {
     auto type = type_of(from, to);
     if (!type) return {};
-    auto work = std::make_unique<RowMessages>(std::move(type));
-    for (auto [rank, left] : from)
-        while (left.bytes() > 0) work->receive(take_message(left, message_bytes), rank, message_tag, comm);
-    for (auto [rank, left] : to)
-        while (left.bytes() > 0) work->send(take_message(left, message_bytes), rank, message_tag, comm);
+    // All are posted at once: the communicator is not needed afterwards.
+    const std::shared_ptr<const Communicator> lent(std::shared_ptr<const void>(), &comm);
+    auto work = std::make_unique<RowMessages>(
+        MessageSetup{.type = std::move(type), .comm = lent, .traffic = nullptr, .most_bytes = message_bytes});
+    for (const auto& [rank, rows] : from) work->receive(rows, rank, message_tag);
+    for (const auto& [rank, rows] : to) work->send(rows, rank, message_tag);
     return {std::move(work), comm.policy(), occasion, comm.world_rank(comm.rank())};
 }
 

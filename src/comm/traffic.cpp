@@ -22,6 +22,11 @@ void Traffic::count(int peer, int rows, std::size_t row_bytes) {
     messages_to[peer] += bytes > 0;
 }
 
+void Traffic::count_beside(int peer, std::size_t bytes) {
+    bytes_to[peer] += std::int64_t(bytes);
+    messages_to[peer] += bytes > 0;
+}
+
 std::int64_t Traffic::total_rows() const {
     return std::accumulate(rows_to.begin(), rows_to.end(), std::int64_t(0));
 }

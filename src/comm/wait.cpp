@@ -10,6 +10,7 @@
 #include <mutex>
 #include <thread>
 
+#include "drive_mpi.hpp"
 #include "expar/comm/rank_status.hpp"
 
 namespace expar {
@@ -99,28 +100,33 @@ private:
     int polls_ = 0;
 };
 
-// Each about 10 microseconds.
+/// Who waits, and how.
+struct Waiter {
+    const WaitPolicy& policy;
+    Occasion occasion;
+    int rank;
+    int spinning_polls;  // about 10 microseconds
+    bool drives_mpi;     // for what drives none itself
+};
 constexpr int spinning_requests = 50;
 constexpr int spinning_flags = 500;
 
-// Messages of peers go on; nobody sends any to this communicator.
-void drive_mpi() {
-    int found = 0;
-    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_SELF, &found, MPI_STATUS_IGNORE), "MPI_Iprobe");
-}
-
-// A request that is done becomes MPI_REQUEST_NULL.
-bool test(MPI_Request& request) {
-    if (request == MPI_REQUEST_NULL) return true;
-    int done = 0;
-    check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test");
-    return done != 0;
-}
-
-[[noreturn]] void throw_timeout(const WaitPolicy& policy, Occasion occasion, int rank, double seconds,
-                                const std::string& awaited) {
-    throw TimeoutError(
-        last_words(policy, waiting_line(name_of(policy, rank), occasion, seconds, concat("for ", awaited))));
+void poll(const std::function<bool()>& done, const Waiter& waiter, const std::function<std::string()>& outstanding) {
+    const WaitPolicy& policy = waiter.policy;
+    Patience patience(policy.timeout_seconds, waiter.spinning_polls);
+    ToldWait told(policy.status, waiter.occasion);
+    while (!done()) {
+        policy.stages->advance();
+        const bool in_time = patience.pause();
+        if (waiter.drives_mpi && !patience.spins()) drive_mpi();
+        if (in_time && !told.due(patience.waited_seconds())) continue;
+        if (done()) return;
+        const std::string awaited = outstanding();
+        if (policy.status) told.tell(patience.waited_seconds(), awaited);
+        if (in_time) continue;
+        throw TimeoutError(last_words(policy, waiting_line(name_of(policy, waiter.rank), waiter.occasion,
+                                                           patience.waited_seconds(), concat("for ", awaited))));
+    }
 }
 
 }  // namespace
@@ -133,42 +139,43 @@ void check_mpi(int code, const char* call, std::source_location where) {
     throw Error(concat(call, ": ", std::string_view(text, std::size_t(length)), " (code ", code, ")"), where);
 }
 
+// Nobody sends any message to this communicator.
+void drive_mpi() {
+    int found = 0;
+    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, MPI_COMM_SELF, &found, MPI_STATUS_IGNORE), "MPI_Iprobe");
+}
+
+bool test(MPI_Request& request) {
+    if (request == MPI_REQUEST_NULL) return true;
+    int done = 0;
+    check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test");
+    return done != 0;
+}
+
 // One request after the other: a poll costs the same however many there are, and drives all of them.
 void wait_all(std::span<MPI_Request> requests, const WaitPolicy& policy, Occasion occasion, int rank,
               const std::function<std::string()>& outstanding) {
-    Patience patience(policy.timeout_seconds, spinning_requests);
-    ToldWait told(policy.status, occasion);
-    for (MPI_Request& request : requests) {
-        while (!test(request)) {
-            const bool in_time = patience.pause();
-            if (in_time && !told.due(patience.waited_seconds())) continue;
-            // All of them, since the list of what is outstanding is read from the requests.
-            const auto pending = std::ranges::count_if(requests, [](MPI_Request& each) { return !test(each); });
-            if (pending == 0) return;
-            const std::string awaited = outstanding();
-            if (policy.status) told.tell(patience.waited_seconds(), awaited);
-            if (!in_time) throw_timeout(policy, occasion, rank, patience.waited_seconds(), awaited);
-        }
-    }
+    const auto done = [&requests] {
+        while (!requests.empty() && test(requests.front())) requests = requests.subspan(1);
+        return requests.empty();
+    };
+    // All of them are tested, since the list of what is outstanding is read from the requests.
+    poll(done, {policy, occasion, rank, spinning_requests, false}, [&requests, &outstanding] {
+        for (MPI_Request& request : requests) test(request);
+        return outstanding();
+    });
 }
 
 void wait_until(const std::function<bool()>& done, const WaitPolicy& policy, Occasion occasion, int rank,
                 const std::function<std::string()>& outstanding) {
-    Patience patience(policy.timeout_seconds, spinning_flags);
-    ToldWait told(policy.status, occasion);
-    while (!done()) {
-        const bool in_time = patience.pause();
-        if (!patience.spins()) drive_mpi();
-        if (in_time && !told.due(patience.waited_seconds())) continue;
-        if (done()) return;
-        const std::string awaited = outstanding();
-        if (policy.status) told.tell(patience.waited_seconds(), awaited);
-        if (!in_time) throw_timeout(policy, occasion, rank, patience.waited_seconds(), awaited);
-    }
+    poll(done, {policy, occasion, rank, spinning_flags, true}, outstanding);
 }
 
 Transfer::Transfer(std::unique_ptr<Work> work, std::shared_ptr<const WaitPolicy> policy, Occasion occasion, int rank)
-    : work_(std::move(work)), policy_(std::move(policy)), occasion_(occasion), rank_(rank) {}
+    : work_(std::move(work)), policy_(std::move(policy)), occasion_(occasion), rank_(rank) {
+    if (work_ && work_->has_stages())
+        policy_->stages->add(work_.get(), [work = work_.get()] { return work->advance(); });
+}
 
 Transfer& Transfer::operator=(Transfer&& other) noexcept {
     if (this == &other) return *this;
@@ -193,9 +200,9 @@ bool Transfer::progress() {
     if (!work_) return true;
     auto work = std::move(work_);
     try {
-        if (std::ranges::all_of(work->requests(), test)) {
-            work->complete();
-            kept_.clear();
+        policy_->stages->advance();
+        if (work->advance()) {
+            settle(*work);
             return true;
         }
     } catch (...) {
@@ -213,9 +220,9 @@ void Transfer::finish() {
 void Transfer::finish_within(const WaitPolicy& policy) {
     auto work = std::move(work_);
     try {
-        wait_all(work->requests(), policy, occasion_, rank_, [&work] { return work->outstanding(); });
-        work->complete();
-        kept_.clear();
+        poll([&work] { return work->advance(); }, {policy, occasion_, rank_, spinning_requests, false},
+             [&work] { return work->outstanding(); });
+        settle(*work);
     } catch (...) {
         abandon(std::move(work));
         throw;
@@ -233,8 +240,14 @@ void Transfer::finish_quietly() noexcept {
     }
 }
 
+void Transfer::settle(const Work& work) {
+    policy_->stages->remove(&work);
+    kept_.clear();
+}
+
 // MPI may still read counts and write rows that the work owns or shares: they are never freed.
 void Transfer::abandon(std::unique_ptr<Work> work) noexcept {
+    policy_->stages->remove(work.get());
     (void)work.release();
     (void)new std::vector(std::move(kept_));
 }

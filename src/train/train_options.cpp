@@ -68,7 +68,7 @@ void TrainOptions::validate(int ranks) const {
     expect_one_of("optimizer", optimizer, std::array<std::string, 2>{"adamw", "sgd"});
     expect_one_of("placement", placement, std::array<std::string, 2>{"linear", "shuffled"});
     expect_one_of("dispatcher", dispatcher, dispatcher_names());
-    expect_one_of("exchange", exchange, exchange_names());
+    static_cast<void>(parse_exchange(exchange, 1));
     static_cast<void>(combine_order(combine));
     static_cast<void>(row_dtype(dtype));
     if (!isa.empty()) static_cast<void>(instruction_set_named(isa));

@@ -34,6 +34,15 @@ TEST(TrafficTest, CallsWithoutAByteAreNoMessages) {
     EXPECT_EQ(traffic.messages_to, Counts{0});
 }
 
+TEST(TrafficTest, WhatIsSaidBesideRowsIsBytesAndAMessage) {
+    Traffic traffic(2);
+    traffic.count_beside(1, 12);
+    traffic.count_beside(1, 0);
+    EXPECT_EQ(traffic.bytes_to, (Counts{0, 12}));
+    EXPECT_EQ(traffic.messages_to, (Counts{0, 1}));
+    EXPECT_EQ(traffic.total_rows(), 0);
+}
+
 TEST(TrafficTest, SumsWithThatOfTheSameRanksOnly) {
     Traffic sum(2), other(2);
     other.count(1, 3, 10);

@@ -5,7 +5,8 @@
 #include <cmath>
 #include <functional>
 
-#include "expar/base/error.hpp"
+#include "expar/base/names.hpp"
+#include "expar/comm/exchange.hpp"
 
 namespace expar {
 namespace {
@@ -30,7 +31,8 @@ TEST(TrainOptions, NamesFieldValueAndWhatWasExpected) {
     EXPECT_EQ(refusal([](auto& o) { o.learning_rate = std::nan(""); }), "learning_rate: nan, expected at least 0");
     EXPECT_EQ(refusal([](auto& o) { o.optimizer = std::string("adam"); }),
               "unknown optimizer 'adam'; known: adamw, sgd");
-    EXPECT_EQ(refusal([](auto& o) { o.exchange = std::string("x"); }), "unknown exchange 'x'; known: native, spread");
+    EXPECT_EQ(refusal([](auto& o) { o.exchange = std::string("x"); }),
+              concat("unknown exchange 'x'; known: ", names_of(exchange_kinds)));
     EXPECT_EQ(refusal([](auto& o) { o.dispatcher = std::string("x"); }),
               "unknown dispatcher 'x'; known: packed, naive, window");
     EXPECT_EQ(refusal([](auto& o) { o.dtype = std::string("fp16"); }), "unknown dtype 'fp16'; known: float32, bf16");

@@ -22,11 +22,18 @@ struct DispatchCell {
     bool warm = false;           ///< the same buffers again and again, else as many in turn as exceed the caches
 };
 
+/// What joins a node to the others.
+struct NodeLink {
+    std::string interface;        ///< whose counters are read; empty: none
+    double bytes_per_second = 0;  ///< each way; no bound is set by it when 0
+};
+
 struct DispatchBenchOptions {
     std::vector<std::string> dispatchers;  ///< names of make_dispatcher
     std::string exchange = "native";       ///< of the dispatchers that stand on one
     std::vector<std::string> orders;       ///< names of combine_order
     Topology topology{};
+    NodeLink link{};
     std::uint64_t seed = 1;
     std::uint64_t step = 0;    ///< of the workload
     bool cached_plan = false;  ///< also without the plan

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "expar/comm/communicator.hpp"
+#include "expar/comm/topology.hpp"
 #include "expar/comm/traffic.hpp"
 
 namespace expar {
@@ -31,31 +32,62 @@ public:
     /// object and of several. Throws Error before anything is sent when a view does not fit the counts.
     [[nodiscard]] virtual Transfer start(ConstRows send, Rows recv, const RowCounts& counts, Occasion occasion) = 0;
 
-    [[nodiscard]] const Traffic& traffic() const { return traffic_; }
+    /// Memory for rows to send that may move with fewer copies from there. Given back when the last owner lets go of
+    /// it, which must be before the exchange ends. Local; the memory is aligned for vectors.
+    [[nodiscard]] virtual std::shared_ptr<std::byte> lend(std::size_t bytes);
+
+    [[nodiscard]] virtual const Traffic& traffic() const { return *traffic_; }
 
 protected:
-    explicit Exchange(int ranks) : traffic_(ranks) {}
-    Traffic traffic_;
+    explicit Exchange(int ranks) : traffic_(std::make_shared<Traffic>(ranks)) {}
+    std::shared_ptr<Traffic> traffic_;  // shared with transfers, which may outlive the exchange
 };
+
+/// What the kinds leave to choose; equal on all ranks. In a specification, `spread:open=4:message=64k`, by the names in
+/// the comments.
+struct ExchangeOptions {
+    std::size_t message_bytes = 256 * 1024;  ///< message: of a message at most, unless one row takes more
+    int open_messages = 64;                  ///< open: of a transfer, in each direction at once
+    std::size_t lent_bytes = 0;              ///< lent: by `window`, of memory that the node shares; any may be asked
+    Topology topology;                       ///< ranks-per-node; without ranks: asked of MPI by kinds that need it
+};
+
+/// An exchange as flags and files name it: the name of a kind, then options.
+struct ExchangeSpec {
+    std::string kind;
+    ExchangeOptions options;
+};
+/// Throws UserError that names the known kinds or options.
+[[nodiscard]] ExchangeSpec parse_exchange(std::string_view specification, int ranks);
 
 /// An algorithm by name, for --help, for tests that loop over all of them, and for make_exchange.
 struct ExchangeKind {
     std::string_view name;
     std::string_view summary;
-    std::unique_ptr<Exchange> (*make)(const Communicator& comm);
+    /// Every row goes straight to its rank: the traffic of a rank is what it sends to each. Otherwise rows pass through
+    /// others, and messages beside them tell how many.
+    bool direct;
+    std::unique_ptr<Exchange> (*make)(const Communicator& comm, const ExchangeOptions& options);
 };
 
-[[nodiscard]] std::unique_ptr<Exchange> make_native_exchange(const Communicator& comm);
-[[nodiscard]] std::unique_ptr<Exchange> make_spread_exchange(const Communicator& comm);
+[[nodiscard]] std::unique_ptr<Exchange> make_native_exchange(const Communicator& comm, const ExchangeOptions& options);
+[[nodiscard]] std::unique_ptr<Exchange> make_spread_exchange(const Communicator& comm, const ExchangeOptions& options);
+[[nodiscard]] std::unique_ptr<Exchange> make_node_exchange(const Communicator& comm, const ExchangeOptions& options);
+[[nodiscard]] std::unique_ptr<Exchange> make_bruck_exchange(const Communicator& comm, const ExchangeOptions& options);
+[[nodiscard]] std::unique_ptr<Exchange> make_window_exchange(const Communicator& comm, const ExchangeOptions& options);
 
 inline constexpr std::array exchange_kinds = {
-    ExchangeKind{"native", "one MPI_Ialltoallv", make_native_exchange},
-    ExchangeKind{"spread", "isend and irecv in an order rotated by rank, messages cut to 256 KiB",
+    ExchangeKind{"native", "one MPI_Ialltoallv", true, make_native_exchange},
+    ExchangeKind{"spread", "isend and irecv in an order rotated by rank, messages cut, so many open at once", true,
                  make_spread_exchange},
+    ExchangeKind{"node", "the rows of a pair of nodes travel together, the pairs spread over a node's ranks", false,
+                 make_node_exchange},
+    ExchangeKind{"bruck", "log R steps through other ranks, for tiny rows", false, make_bruck_exchange},
+    ExchangeKind{"window", "through memory that the ranks of one node share, without MPI", true, make_window_exchange},
 };
 
-/// Owns a duplicate of `comm`. Collective. Throws UserError that lists the known names.
-[[nodiscard]] std::unique_ptr<Exchange> make_exchange(std::string_view name, const Communicator& comm);
+/// Owns a duplicate of `comm`. Collective. Throws UserError like parse_exchange.
+[[nodiscard]] std::unique_ptr<Exchange> make_exchange(std::string_view specification, const Communicator& comm);
 [[nodiscard]] std::vector<std::string> exchange_names();
 
 }  // namespace expar

@@ -16,6 +16,8 @@ struct Traffic {
     explicit Traffic(int ranks = 0) : rows_to(ranks), bytes_to(ranks), messages_to(ranks) {}
     /// One message of `rows` rows was handed over for `peer`.
     void count(int peer, int rows, std::size_t row_bytes);
+    /// One message that carries no rows, but what an algorithm says about them.
+    void count_beside(int peer, std::size_t bytes);
     [[nodiscard]] std::int64_t total_rows() const;
     [[nodiscard]] std::int64_t total_bytes() const;
     Traffic& operator+=(const Traffic& other);

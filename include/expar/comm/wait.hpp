@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "expar/base/error.hpp"
+#include "expar/comm/open_stages.hpp"
 
 namespace expar {
 
@@ -31,6 +32,8 @@ struct WaitPolicy {
     /// Told of waits that last, and asked for the line at the deadline; must outlive all that shares the policy. Null:
     /// the line tells what this rank knows.
     RankStatus* status = nullptr;
+    /// Moved on by every wait.
+    std::shared_ptr<OpenStages> stages = std::make_shared<OpenStages>();
 };
 
 /// A wait outlasted its deadline. what() names rank, phase, layer, the peers outstanding and what was expected of them;
@@ -60,9 +63,11 @@ public:
     class Work {
     public:
         virtual ~Work() = default;
-        virtual std::span<MPI_Request> requests() = 0;
-        /// Called once, when all requests are done. May not communicate.
-        virtual void complete() {}
+        /// Moves on without waiting: tests what is under way, posts what comes next. True when all has moved, also when
+        /// called again. May not wait.
+        virtual bool advance() = 0;
+        /// At the start: whether advance() will post anything, so that other waits must call it, too.
+        [[nodiscard]] virtual bool has_stages() const { return false; }
         /// The peers still awaited and what is expected of each: "rank 3 (480 rows)".
         [[nodiscard]] virtual std::string outstanding() const = 0;
     };
@@ -86,6 +91,7 @@ public:
 private:
     void finish_within(const WaitPolicy& policy);
     void finish_quietly() noexcept;
+    void settle(const Work& work);
     void abandon(std::unique_ptr<Work> work) noexcept;
 
     std::unique_ptr<Work> work_;
