@@ -70,6 +70,7 @@
 #include "expar/model/parameters.hpp"         // all blocks of a model
 #include "expar/model/transformer.hpp"        // the language model
 #include "expar/moe/balance.hpp"              // balance and z-loss
+#include "expar/moe/chunks.hpp"               // a layer's tokens in runs
 #include "expar/moe/dispatch_plan.hpp"        // who gets which rows
 #include "expar/moe/dispatcher.hpp"           // dispatch and combine, both ways
 #include "expar/moe/experts.hpp"              // feed-forward networks side by side

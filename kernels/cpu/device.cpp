@@ -26,7 +26,7 @@ public:
         if (bytes) std::memmove(to, from, bytes);
     }
 
-    void on_pause(std::function<void()> call) override { threads_.on_pause(std::move(call)); }
+    std::function<void()> on_pause(std::function<void()> call) override { return threads_.on_pause(std::move(call)); }
 
     [[nodiscard]] Stream& stream() override { return stream_; }
     void synchronize() override {}

@@ -67,8 +67,8 @@ public:
     }
 
     /// See Pausing.
-    void on_pause(std::function<void()> call) {
-        on_pause_ = std::move(call);
+    std::function<void()> on_pause(std::function<void()> call) {
+        return std::exchange(on_pause_, std::move(call));
     }
 
 private:

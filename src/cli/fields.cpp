@@ -179,6 +179,8 @@ std::vector<Field> fields_of(TrainOptions& o) {
         {"combine", &o.combine, "order in which outputs are added: exact, reduced", Lifetime::stretch},
         {"dispatcher", &o.dispatcher, "what moves rows to experts and back: packed, naive, window", Lifetime::stretch},
         {"exchange", &o.exchange, "how rows travel: native, spread", Lifetime::stretch},
+        {"chunks", &o.chunks, "parts of a layer's tokens, of which some travel while experts compute on others",
+         Lifetime::stretch},
         {"placement", &o.placement, "which rank hosts which expert: linear, shuffled", Lifetime::stretch},
         {"dtype", &o.dtype, "of rows: float32, or bf16 over float32 parameters", Lifetime::stretch},
         {"threads", &o.threads, "threads of a rank", Lifetime::stretch},

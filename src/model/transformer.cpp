@@ -24,7 +24,7 @@ void LayerState::keep_input() {
     if (moe) {
         kept.moe.emplace();
         kept.moe->routing = std::move(moe->routing);
-        kept.moe->plan.expert_offsets = std::move(moe->plan.expert_offsets);
+        kept.moe->rows_served = moe->rows_served;
         kept.moe->statistics = std::move(moe->statistics);
     }
     *this = std::move(kept);

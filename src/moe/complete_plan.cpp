@@ -53,6 +53,8 @@ private:
         for (std::size_t slot = 0; slot < here.size(); ++slot) slot_of_[here[slot]] = int(slot);
         plan_.expert_offsets.assign(here.size() + 1, 0);
         plan_.returns.send.assign(scope_.placement->members(), 0);
+        const auto members = plan_.returns.send.size();
+        plan_.served_for.assign(here.size() * members, 0);
         for_each_delivered([&](int m, int d) {
             for (const int expert : header(d).first(plan_.top_k)) {
                 if (expert < 0) continue;
@@ -60,6 +62,7 @@ private:
                     throw Error(concat("plan of layer ", scope_.layer, ": member ", m, " asks member ", scope_.member,
                                        " for expert ", expert, ", which is not there"));
                 ++plan_.expert_offsets[slot_of_[expert] + 1];
+                ++plan_.served_for[std::size_t(slot_of_[expert]) * members + std::size_t(m)];
                 if (m != scope_.member) ++plan_.returns.send[m];
             }
         });

@@ -75,6 +75,14 @@ std::vector<int> first_rows(const ChoiceCounts& mine, const SlotSums& sums, Disp
     return rows;
 }
 
+// [local experts, members] choices of each member for the slots here.
+std::vector<int> served_for(const ChoiceCounts& mine, std::span<const int* const> choices_of, int member) {
+    std::vector<int> rows;
+    for (int slot = mine.first_slot[member]; slot < mine.first_slot[member + 1]; ++slot)
+        for (const int* choices : choices_of) rows.push_back(choices[slot]);
+    return rows;
+}
+
 // Choices that each other member has for the slots here, and the other way.
 RowCounts returns_of(const ChoiceCounts& mine, std::span<const int* const> choices_of, int member) {
     const auto sum = [&](std::size_t from, int host) {
@@ -128,6 +136,7 @@ DispatchPlan plan_from_counts(const ChoiceCounts& mine, std::span<const int* con
     plan.top_k = routing.top_k;
     plan.rows_delivered = mine.rows_delivered;
     plan.returns = returns_of(mine, choices_of, scope.member);
+    plan.served_for = served_for(mine, choices_of, scope.member);
     const SlotSums sums(choices_of, std::size_t(mine.slots()), scope.member);
     std::vector<int> next = first_rows(mine, sums, plan);
 

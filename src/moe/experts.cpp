@@ -38,18 +38,32 @@ ExpertsState Experts::forward(ConstRows x, std::span<const int> offsets, Rows y)
 }
 
 void Experts::backward(ConstRows x, std::span<const int> offsets, ExpertsState& state, ConstRows d_y, Rows d_x) const {
-    if (blocks_.empty()) return;
+    const Matrix activated = input_gradient(offsets, state, d_y, d_x);
+    last_weight_gradient(d_y, activated, offsets);
+    first_weight_gradient(state.inner, x, offsets);
+}
+
+Matrix Experts::input_gradient(std::span<const int> offsets, ExpertsState& state, ConstRows d_y, Rows d_x) const {
+    if (blocks_.empty()) return {};
     Stream& stream = device_.stream();
-    const MatrixProduct& product = device_.product();
-    const auto up = weights(0, inner_tensors_, x.dtype());
-    const auto down = weights(inner_tensors_, 1, x.dtype());
-    Matrix activated(device_, x.dtype(), x.rows(), down.front()->values().cols());
-    product.input_gradient_activated({d_y, offsets, down}, activation_, state.inner, activated, stream);
-    const Gradients d_down = gradients(inner_tensors_, 1), d_up = gradients(0, inner_tensors_);
-    product.weight_gradient(d_y, activated, offsets, d_down.rows, d_down.write, stream);
-    const Matrix& d_inner = state.inner;
-    product.input_gradient({d_inner, offsets, up}, d_x, Write::assign, stream);
-    product.weight_gradient(d_inner, x, offsets, d_up.rows, d_up.write, stream);
+    const auto up = weights(0, inner_tensors_, d_y.dtype());
+    const auto down = weights(inner_tensors_, 1, d_y.dtype());
+    Matrix activated(device_, d_y.dtype(), d_y.rows(), down.front()->values().cols());
+    device_.product().input_gradient_activated({d_y, offsets, down}, activation_, state.inner, activated, stream);
+    device_.product().input_gradient({state.inner, offsets, up}, d_x, Write::assign, stream);
+    return activated;
+}
+
+void Experts::last_weight_gradient(ConstRows d_y, ConstRows activated, std::span<const int> offsets) const {
+    if (blocks_.empty()) return;
+    const Gradients down = gradients(inner_tensors_, 1);
+    device_.product().weight_gradient(d_y, activated, offsets, down.rows, down.write, device_.stream());
+}
+
+void Experts::first_weight_gradient(ConstRows d_inner, ConstRows x, std::span<const int> offsets) const {
+    if (blocks_.empty()) return;
+    const Gradients up = gradients(0, inner_tensors_);
+    device_.product().weight_gradient(d_inner, x, offsets, up.rows, up.write, device_.stream());
 }
 
 std::vector<TensorSpec> feed_forward_tensors(const std::string& prefix, Activation activation, int hidden,

@@ -62,25 +62,12 @@ MoeLayer::MoeLayer(const MoeOptions& options, int layer, const MoeRuntime& runti
 }
 
 MoeLayer::Forward MoeLayer::forward(ConstRows x, const TokenScope& scope, bool training) const {
-    Span span(runtime_.clock, Phase::router, layer_);
     MoeState state;
-    state.routing = route(x, scope, training, state);
-    span.next(Phase::plan);
-    const PlanScope plan_scope{runtime_.placement, layer_,       runtime_.member, options_.order,
-                               scope.first_token,  x.row_bytes()};
-    state.plan = runtime_.dispatcher->plan(state.routing, plan_scope);
-    const DispatchPlan& plan = state.plan;
-
-    // The shared expert computes while rows travel.
-    span.next(Phase::dispatch);
-    auto dispatching = runtime_.dispatcher->start_dispatch(plan, x);
-    if (shared_) run_shared(x, state);
-    state.expert_rows = dispatching.finish();
-    span.next(Phase::experts);
-    state.outputs = runtime_.dispatcher->lend_outputs(plan, x.cols(), x.dtype());
-    state.experts = experts_.forward(state.expert_rows, plan.expert_offsets, state.outputs);
-    span.next(Phase::combine);
-    Matrix y = runtime_.dispatcher->start_combine(plan, state.outputs, state.routing.weights).finish();
+    {
+        const Span span(runtime_.clock, Phase::router, layer_);
+        state.routing = route(x, scope, training, state);
+    }
+    Matrix y = run_experts(x, scope, state);
     if (shared_) add_shared(state, y);
     return {std::move(y), std::move(state)};
 }

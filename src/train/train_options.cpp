@@ -61,6 +61,7 @@ void TrainOptions::validate(int ranks) const {
     expect(epsilon > 0 && std::isfinite(epsilon), "epsilon", epsilon, "a finite number above 0");
     expect_not_negative("weight_decay", weight_decay);
     expect_not_negative("clip", clip);
+    expect(chunks >= 1, "chunks", chunks, "at least 1");
     expect(threads >= 1, "threads", threads, "at least 1");
     expect(timeout > 0 && timeout <= longest_timeout, "timeout", timeout, "more than 0 and at most 1e9 seconds");
     expect(checkpoint_every >= 0, "checkpoint_every", checkpoint_every, "at least 0");

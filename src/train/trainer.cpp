@@ -54,22 +54,6 @@ double max_over_mean(std::span<const double> most_rows, const std::vector<Router
     return worst;
 }
 
-// While it lives, the device calls `call` in the pauses of its operations, where it has any.
-class InPauses {
-public:
-    InPauses(Device& device, std::function<void()> call) : device_(dynamic_cast<Pausing*>(&device)) {
-        if (device_) device_->on_pause(std::move(call));
-    }
-    ~InPauses() {
-        if (device_) device_->on_pause({});
-    }
-    InPauses(const InPauses&) = delete;
-    InPauses& operator=(const InPauses&) = delete;
-
-private:
-    Pausing* device_;
-};
-
 }  // namespace
 
 struct Trainer::Parts {
@@ -95,7 +79,8 @@ struct Trainer::Parts {
 
     [[nodiscard]] int member() const { return layout.member_of(world.rank()); }
     [[nodiscard]] MoeRuntime runtime() {
-        return {&device, dispatcher.get(), &world, &placement, member(), &clock, [this] { reduce_meanwhile(); }};
+        return {&device,       dispatcher.get(), &world, &placement, member(), &clock, [this] { reduce_meanwhile(); },
+                options.chunks};
     }
     void reduce_meanwhile(ParameterBlock* ready = nullptr);
     [[nodiscard]] TokenScope scope_of(const MicroBatch& share) const {
@@ -169,7 +154,7 @@ void Trainer::Parts::count_rows(const TransformerState& state) {
     for (const auto& layer : state.layers) {
         if (!layer.moe) continue;
         if (next == rows_of_experts.size()) rows_of_experts.push_back(0);
-        rows_of_experts[next++] += layer.moe->plan.expert_offsets.back();
+        rows_of_experts[next++] += layer.moe->rows_served;
     }
 }
 

@@ -58,14 +58,24 @@ std::vector<VerifyCase> verify_cases() {
     add("top2", Feature::none, [](VerifyCase& c) { c.train.exchange = "spread"; });
     add("top3", Feature::none, [](VerifyCase& c) {
         c.model.top_k = 3;
+        c.train.chunks = 3;
         c.model.router = "olmoe";
         c.model.qk_norm = "projection";
     });
     add("six_experts", Feature::uneven_experts, [](VerifyCase& c) { c.model.experts = 6; });
     add("seven_experts", Feature::uneven_experts, [](VerifyCase& c) { c.model.experts = 7; });
-    add("shuffled", Feature::shuffled, [](VerifyCase& c) { c.train.placement = "shuffled"; });
-    add("empty_rank", Feature::empty_rank, [](VerifyCase& c) { c.train.exchange = "spread"; });
-    add("capacity", Feature::drops, [](VerifyCase& c) { c.model.capacity_factor = 0.75; });
+    add("shuffled", Feature::shuffled, [](VerifyCase& c) {
+        c.train.placement = "shuffled";
+        c.train.chunks = 2;
+    });
+    add("empty_rank", Feature::empty_rank, [](VerifyCase& c) {
+        c.train.exchange = "spread";
+        c.train.chunks = 3;
+    });
+    add("capacity", Feature::drops, [](VerifyCase& c) {
+        c.model.capacity_factor = 0.75;
+        c.train.chunks = 2;
+    });
     add("capacity_by_rank", Feature::drops, [](VerifyCase& c) {
         c.model.capacity_factor = 0.75;
         c.model.capacity_scope = c.model.balance_scope = "rank";
@@ -80,6 +90,7 @@ std::vector<VerifyCase> verify_cases() {
     add("shared_sum", Feature::shared_expert, [](VerifyCase& c) { share(c.model, "sum"); });
     add("shared_gated", Feature::shared_expert, [](VerifyCase& c) {
         share(c.model, "gated");
+        c.train.chunks = 2;
         c.model.moe_every = 2;
         c.model.tied_head = true;
         c.model.qk_norm = "head";
@@ -89,7 +100,10 @@ std::vector<VerifyCase> verify_cases() {
         c.train.learning_rate = 0.1;
         c.model.router_noise = 0.3;
     });
-    add("reduced", Feature::none, [](VerifyCase& c) { c.train.combine = "reduced"; });
+    add("reduced", Feature::none, [](VerifyCase& c) {
+        c.train.combine = "reduced";
+        c.train.chunks = 2;
+    });
     return cases;
 }
 

@@ -25,7 +25,7 @@ public:
           self_(MPI_COMM_SELF, *world.policy()),
           tested_(model_, options(verify_case, layout.ep(), verify_case.train.dispatcher),
                   verify_case.placement(layout), device, world),
-          alone_(model_, options(verify_case, 1, "packed"), linear_placement(model_.layers, model_.experts, 1), device,
+          alone_(model_, alone_options(verify_case), linear_placement(model_.layers, model_.experts, 1), device,
                  self_) {}
 
     void run(VerifyReport& report) {
@@ -46,6 +46,12 @@ private:
         TrainOptions train = verify_case.train;
         train.ep = ep;
         train.dispatcher = dispatcher;
+        return train;
+    }
+
+    static TrainOptions alone_options(const VerifyCase& verify_case) {
+        TrainOptions train = options(verify_case, 1, "packed");
+        train.chunks = 1;
         return train;
     }
 

@@ -20,6 +20,7 @@ struct Case {
     bool shuffled = false;
     bool copies = false;
     std::string dispatcher = "packed";
+    int chunks = 1;
 };
 
 MoeOptions base() {
@@ -50,6 +51,14 @@ std::vector<Case> cases() {
     all.push_back({"summed_shared_copies", base(), false, true});
     all.back().options.shared = SharedExpert::sum;
     all.back().options.shared_intermediate = 16;
+    // More chunks than some rank has tokens, and some for which an expert serves none.
+    for (const int chunks : {2, 4, 30})
+        for (const char* name : {"top2", "gated_shared_gelu_noise", "summed_shared_copies"}) {
+            const auto one = std::ranges::find(all, name, &Case::name);
+            all.push_back(*one);
+            all.back().name += concat("_", chunks, "_chunks");
+            all.back().chunks = chunks;
+        }
     const std::vector<Case> packed = all;
     for (const std::string& kind : dispatcher_names())
         for (Case each : packed)
@@ -99,8 +108,8 @@ protected:
                                                          : linear_placement(1, options.experts, members);
             return GetParam().copies ? with_copies(single) : single;
         };
-        MoeOnRanks together(options, place(world.size()), DType::float32, *device, world, GetParam().dispatcher,
-                            "spread");
+        MoeOnRanks together(options, place(world.size()), DType::float32, *device, world,
+                            {GetParam().dispatcher, "spread", GetParam().chunks});
         MoeOnRanks alone(options, place(1), DType::float32, *device, self);
         Run here = run(together, first[world.rank()], first[world.rank() + 1] - first[world.rank()]);
         Run all = run(alone, 0, total_tokens);

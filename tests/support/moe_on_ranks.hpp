@@ -12,12 +12,18 @@ namespace expar {
 
 /// One MoE layer with all that it stands on, over the ranks of `world` as a single EP group.
 struct MoeOnRanks {
+    /// How its rows move.
+    struct Moves {
+        std::string dispatcher = "packed", exchange = "native";
+        int chunks = 1;
+    };
     MoeOnRanks(const MoeOptions& options, Placement where, DType dtype, Device& on, const Communicator& world,
-               std::string_view dispatcher_kind = "packed", std::string_view exchange = "native")
+               const Moves& moves)
         : device(on),
           placement(std::move(where)),
-          dispatcher(make_dispatcher(dispatcher_kind, exchange, world, on)),
+          dispatcher(make_dispatcher(moves.dispatcher, moves.exchange, world, on)),
           runtime{&on, dispatcher.get(), &world, &placement, world.rank()} {
+        runtime.chunks = moves.chunks;
         std::vector<ParameterBlock*> held;
         std::map<int, ParameterBlock*> experts;
         for (const BlockSpec& spec : moe_blocks(options, 0)) {
@@ -33,6 +39,9 @@ struct MoeOnRanks {
         for (const int expert : placement.experts_on(0, world.rank())) held.push_back(experts.at(expert));
         layer = std::make_unique<MoeLayer>(options, 0, runtime, held);
     }
+
+    MoeOnRanks(const MoeOptions& options, Placement where, DType dtype, Device& on, const Communicator& world)
+        : MoeOnRanks(options, std::move(where), dtype, on, world, Moves()) {}
 
     Device& device;
     Placement placement;

@@ -61,6 +61,7 @@ struct DispatchPlan {
 
     // Experts: one row per (token, choice) served here, A in all, by local expert, then source member, token, choice.
     std::vector<int> expert_offsets;  ///< [local experts + 1]
+    std::vector<int> served_for;      ///< [local experts, members], the rows of each source, the first member's first
     Array<int> expert_rows;           ///< [A] in Stacked{x, received}
     Matrix expert_weights;            ///< [A, 1]
 

@@ -27,6 +27,15 @@ public:
     /// d_y [A, H] → d_x [A, H]; adds to the blocks' gradients. x as given to forward. Overwrites the state.
     void backward(ConstRows x, std::span<const int> offsets, ExpertsState& state, ConstRows d_y, Rows d_x) const;
 
+    /// What backward does, in parts, each row on its own: its gradient. In the state, before the activation, too.
+    /// Returns [A, I], what the last products read in forward.
+    [[nodiscard]] Matrix input_gradient(std::span<const int> offsets, ExpertsState& state, ConstRows d_y,
+                                        Rows d_x) const;
+    /// And the gradients of the blocks, which are sums over rows in their order: of the last products, from d_y [A, H]
+    /// and what they read, and of the first ones, from the state's gradient and x.
+    void last_weight_gradient(ConstRows d_y, ConstRows activated, std::span<const int> offsets) const;
+    void first_weight_gradient(ConstRows d_inner, ConstRows x, std::span<const int> offsets) const;
+
 private:
     [[nodiscard]] std::vector<Weight*> weights(int first, int count, DType dtype) const;
     struct Gradients {

@@ -49,6 +49,18 @@ struct MoeRuntime {
     PhaseClock* clock = nullptr;  ///< null: time is not measured
     /// Called now and then during backward, so that what travels meanwhile goes on; empty: nothing does.
     std::function<void()> meanwhile{};
+    /// In how many parts the tokens of a layer travel, so that some do while the experts compute on others; the same on
+    /// all ranks.
+    int chunks = 1;
+};
+
+/// A run of a layer's tokens, which travels on its own.
+struct MoeChunk {
+    int first_token = 0;  ///< of this rank's
+    DispatchPlan plan;
+    LentRows expert_rows;
+    LentRows outputs;
+    ExpertsState experts;
 };
 
 /// What the backward of a forward needs. The lent rows go back to the dispatcher with it.
@@ -56,10 +68,8 @@ struct MoeState {
     Matrix logits;
     Weighing weighing;
     Routing routing;
-    DispatchPlan plan;
-    LentRows expert_rows;
-    LentRows outputs;
-    ExpertsState experts;
+    std::vector<MoeChunk> chunks;
+    int rows_served = 0;  ///< by this rank's experts
     Matrix shared_logit, shared_out;
     ExpertsState shared;
     RouterStatistics statistics;  ///< of this rank
@@ -69,6 +79,11 @@ struct MoeState {
 ///
 /// The residual is the caller's. forward and backward are collective over the EP group (and over all ranks where the
 /// capacity's scope is `all`), also for ranks without tokens. forward keeps nothing: its state is a value.
+///
+/// With several chunks, one is dispatched while the experts compute on the one before and the one before that is
+/// combined, forward and backward; last of all come the gradients of the experts' weights, over all rows in the order
+/// that they have in one chunk, so that every bit is as with one. What travels goes on in the pauses of the device, if
+/// it is Pausing, and while ranks wait.
 class MoeLayer {
 public:
     /// `blocks` are this rank's, in the order of moe_blocks() without the experts that are hosted elsewhere.
@@ -93,6 +108,13 @@ private:
     [[nodiscard]] Routing route(ConstRows x, const TokenScope& scope, bool training, MoeState& state) const;
     [[nodiscard]] Array<int> place(const Array<int>& experts, double capacity_factor) const;
     void observe(const Routing& routing, MoeState& state) const;
+    [[nodiscard]] Matrix run_experts(ConstRows x, const TokenScope& scope, MoeState& state) const;
+    void plan_chunk(MoeChunk& chunk, MoeState& state, const TokenScope& scope, std::size_t row_bytes) const;
+    void copy_rows(ConstRows from, Rows to) const;
+    [[nodiscard]] DispatchGradient experts_backward(ConstRows x, MoeState& state, ConstRows d_y, Matrix& d_shared,
+                                                    const std::function<void()>& experts_done) const;
+    struct ChunkGradient;
+    void add_weight_gradients(const MoeState& state, std::vector<ChunkGradient>& gradients) const;
     void run_shared(ConstRows x, MoeState& state) const;
     void add_shared(const MoeState& state, Rows y) const;
     [[nodiscard]] Matrix shared_backward(ConstRows x, MoeState& state, ConstRows d_y) const;

@@ -35,6 +35,7 @@ struct TrainOptions {
     std::string combine = "exact";      ///< exact | reduced
     std::string dispatcher = "packed";  ///< see dispatcher_kinds
     std::string exchange = "native";    ///< see exchange_kinds
+    int chunks = 1;                     ///< in which the tokens of a layer travel; the same bits
     std::string placement = "linear";   ///< linear | shuffled
     std::string dtype = "float32";      ///< of rows, see row_dtype; parameters, gradients and moments are float32
     int threads = 1;
