@@ -4,7 +4,6 @@
 #include <array>
 #include <bit>
 #include <cstdint>
-#include <cstring>
 #include <deque>
 #include <numeric>
 
@@ -154,7 +153,7 @@ TEST(ExchangeKindsTest, AWindowTakesAnyNumberOfOpenTransfers) {
             Case& rows = cases.emplace_back(world, 10, [=](int from, int to) { return (from + to + i) % 4 * 20; });
             const std::size_t bytes = rows.sent.size() * sizeof(int);
             lent.push_back(exchange->lend(bytes));
-            std::memcpy(lent.back().get(), rows.sent.data(), bytes);
+            std::copy(rows.sent.begin(), rows.sent.end(), reinterpret_cast<int*>(lent.back().get()));
             open.push_back(exchange->start(ConstRows(lent.back().get(), int(rows.sent.size() / 10), 10, DType::int32),
                                            rows_of(rows.received, 10), rows.counts, {"exchange"}));
         }
