@@ -54,7 +54,8 @@ AccessProbe::AccessProbe(const Communicator& world, const Topology& topology, Ro
     const std::size_t bytes = area_bytes(row_bytes_ * std::size_t(places_.tokens)) * std::size_t(areas_);
     here_.reset(static_cast<std::byte*>(::operator new(std::max<std::size_t>(bytes, 1), page)));
     std::memset(here_.get(), 0, bytes);
-    std::memset(window_->part(own_), 0, area_bytes(served_bytes_) * std::size_t(areas_));  // pages where their owner is
+    std::fill_n(window_->part(own_), area_bytes(served_bytes_) * std::size_t(areas_),
+                std::byte{});  // pages at their owner
     node_.barrier({"access probe"});
 }
 
@@ -122,7 +123,7 @@ void AccessProbe::move(RowMovement movement, int area, Stores stores) {
 }
 
 void AccessProbe::serve(int area, Pass pass) {
-    std::memcpy(hosted(area, first_part(pass) + answers), hosted(area, first_part(pass) + sent), served_bytes_);
+    std::copy_n(hosted(area, first_part(pass) + sent), served_bytes_, hosted(area, first_part(pass) + answers));
 }
 
 void AccessProbe::copy(int area, Stores stores) {

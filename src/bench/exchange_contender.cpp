@@ -112,7 +112,7 @@ RowCopyProbe::RowCopyProbe(const Communicator& world, const Topology& topology, 
     const std::vector<int> members = topology.ranks_of(topology.node_of[world.rank()]);
     const std::size_t own_bytes = slot_bytes_of(world.rank()) * std::size_t(slots);
     window_ = std::make_unique<Window>(node_, own_bytes);
-    std::memset(window_->part(node_.rank()), 1, own_bytes);
+    std::fill_n(window_->part(node_.rank()), own_bytes, std::byte{1});
     for (int from = 0; from < world.size(); ++from) {
         const std::size_t bytes = std::size_t(rows.counts.recv[from]) * rows.row_bytes();
         const auto member = std::ranges::find(members, from);
