@@ -40,7 +40,7 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Exchange> make_native_exchange(const Communicator& comm) {
+std::unique_ptr<Exchange> make_native_exchange(const Communicator& comm, const ExchangeOptions&) {
     return std::make_unique<SwappingExchange>(comm);
 }
 
