@@ -20,6 +20,7 @@
 #include "expar/bench/kernel_bench.hpp"       // time beside bound
 #include "expar/bench/kernel_case.hpp"        // a kernel on a shape
 #include "expar/bench/kernel_cases.hpp"       // all of them
+#include "expar/bench/layer_bench.hpp"        // MoE layers as training runs them
 #include "expar/bench/machine_probe.hpp"      // what memory and MPI give all ranks
 #include "expar/bench/measure_together.hpp"   // in turn, on all ranks
 #include "expar/bench/merge_rows.hpp"         // several launches as one

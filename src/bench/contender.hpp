@@ -38,6 +38,9 @@ struct RegionCounts {
     [[nodiscard]] RegionCounts since(const RegionCounts& before) const;
 };
 
+/// All that a dispatcher has counted since it was made, and the link's own counters.
+[[nodiscard]] RegionCounts counts_of(const Dispatcher& dispatcher, const DispatchBenchOptions& options, int rank);
+
 /// The workload of a cell as all contenders have it.
 struct CellContext {
     const Communicator& world;
@@ -54,6 +57,10 @@ struct CellContext {
     [[nodiscard]] const RankRouting& mine() const { return all[std::size_t(world.rank())]; }
     [[nodiscard]] RoutedLayer routed() const { return {all, &placement, 0}; }
 };
+
+/// At options.step, which is kept by reference as all others are.
+[[nodiscard]] CellContext context_of(const DispatchCell& cell, const Workload& workload,
+                                     const DispatchBenchOptions& options, const Communicator& world);
 
 /// What takes its turn in a round: a dispatcher, or something that it is compared with. Collective.
 class Contender {

@@ -67,19 +67,23 @@ void DispatcherContender::prepare(int slots) {
     }
 }
 
-RegionCounts DispatcherContender::counted() const {
-    const DispatchCounters counters = dispatcher_->counters();
-    const NodeLink& link = context_.options.link;
-    if (!link.interface.empty()) context_.world.barrier({"benchmark"});  // what others have sent is counted
-    const auto [sent, received] = link_bytes(link.interface);
+RegionCounts counts_of(const Dispatcher& dispatcher, const DispatchBenchOptions& options, int rank) {
+    const DispatchCounters counters = dispatcher.counters();
+    const auto [sent, received] = link_bytes(options.link.interface);
     RegionCounts counts{counters.rows_delivered, counters.bytes_copied, 0, 0, sent, received};
-    const auto& node_of = context_.options.topology.node_of;
-    const Traffic& traffic = dispatcher_->traffic();
+    const auto& node_of = options.topology.node_of;
+    const Traffic& traffic = dispatcher.traffic();
     for (std::size_t peer = 0; peer < traffic.bytes_to.size(); ++peer) {
-        const bool same_node = node_of[peer] == node_of[std::size_t(context_.world.rank())];
+        const bool same_node = node_of[peer] == node_of[std::size_t(rank)];
         (same_node ? counts.bytes_intra : counts.bytes_inter) += traffic.bytes_to[peer];
     }
     return counts;
+}
+
+RegionCounts DispatcherContender::counted() const {
+    if (!context_.options.link.interface.empty())
+        context_.world.barrier({"benchmark"});  // what others have sent is counted
+    return counts_of(*dispatcher_, context_.options, context_.world.rank());
 }
 
 template <class Work>

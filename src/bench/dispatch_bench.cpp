@@ -11,17 +11,6 @@
 namespace expar {
 namespace {
 
-CellContext context_of(const DispatchCell& cell, const Workload& workload, const DispatchBenchOptions& options,
-                       const Communicator& world) {
-    CellContext context{.world = world, .options = options, .cell = cell, .dtype = row_dtype(cell.dtype)};
-    context.workload = workload.name();
-    context.all = workload.routings(options.step);
-    context.placement = linear_placement(1, cell.experts, world.size());
-    for (int rank = 0; rank < world.rank(); ++rank) context.first_token += context.all[std::size_t(rank)].tokens;
-    context.numbers = row_numbers(context.routed(), world.rank());
-    return context;
-}
-
 int slots_for(std::span<Contender* const> contenders, const CellContext& context) {
     double bytes = 0;
     for (const Contender* contender : contenders) bytes += double(contender->slot_bytes());
@@ -44,6 +33,17 @@ std::vector<RegionTimes> measure(std::span<Contender* const> contenders, int slo
 }
 
 }  // namespace
+
+CellContext context_of(const DispatchCell& cell, const Workload& workload, const DispatchBenchOptions& options,
+                       const Communicator& world) {
+    CellContext context{.world = world, .options = options, .cell = cell, .dtype = row_dtype(cell.dtype)};
+    context.workload = workload.name();
+    context.all = workload.routings(options.step);
+    context.placement = linear_placement(1, cell.experts, world.size());
+    for (int rank = 0; rank < world.rank(); ++rank) context.first_token += context.all[std::size_t(rank)].tokens;
+    context.numbers = row_numbers(context.routed(), world.rank());
+    return context;
+}
 
 std::vector<BenchRow> bench_dispatch(const DispatchCell& cell, const Workload& workload,
                                      const DispatchBenchOptions& options, const Communicator& world) {

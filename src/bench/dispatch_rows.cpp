@@ -43,22 +43,6 @@ Region bounded_as(Region region) {
     return region == Region::dispatch_cached ? Region::dispatch : region;
 }
 
-struct BoundSeconds {
-    double median = 0, low = 0;
-};
-
-// Of the stores that are faster.
-std::optional<BoundSeconds> bound_of(const CellResult& result, Region region) {
-    std::optional<BoundSeconds> bound;
-    for (const RegionTimes& probe : result.probes) {
-        const auto& seconds = values(probe, bounded_as(region));
-        const double median = spread_of(seconds).median;
-        if (region == Region::plan || region == Region::counts) return std::nullopt;
-        if (!bound || median < bound->median) bound = BoundSeconds{median, median_within(seconds).from};
-    }
-    return bound;
-}
-
 double copy_bytes_per_second(const CellResult& result) {
     double least = spread_of(values(result.probes.front(), Region::copy)).median;
     for (const RegionTimes& probe : result.probes)
@@ -111,7 +95,7 @@ private:
         std::optional<BoundSeconds> sum = BoundSeconds{};
         std::optional<double> stages = 0, alltoallv = 0;
         for (const Region region : regions) {
-            const auto bound = with_link(bound_of(result_, region), dispatcher, region);
+            const auto bound = bound_of(dispatcher, region);
             sum = sum && bound ? std::optional(BoundSeconds{sum->median + bound->median, sum->low + bound->low})
                                : std::nullopt;
             const auto parts = stages_of(dispatcher.name(), dispatcher.order(), region, context_.numbers);
@@ -135,15 +119,11 @@ private:
     }
 
     // What memory allows, or the rows that the busiest node's link must carry.
-    [[nodiscard]] std::optional<BoundSeconds> with_link(std::optional<BoundSeconds> bound,
-                                                        const DispatcherContender& dispatcher, Region region) const {
-        const double rate = context_.options.link.bytes_per_second;
-        if (!bound || rate <= 0) return bound;
-        const RowCount& rows = common_.moved->busiest;
-        const bool home = region == Region::combine || region == Region::dispatch_backward;
-        const std::int64_t carried = !home ? rows.x2 : dispatcher.order() == "reduced" ? rows.x1 : rows.x0;
-        const double seconds = double(carried) * double(context_.row_bytes()) / rate;
-        return BoundSeconds{std::max(bound->median, seconds), std::max(bound->low, seconds)};
+    [[nodiscard]] std::optional<BoundSeconds> bound_of(const DispatcherContender& dispatcher, Region region) const {
+        std::optional<BoundSeconds> bound = memory_bound(result_.probes, region);
+        if (!bound) return bound;
+        const double link = link_seconds(context_, common_.moved->busiest, dispatcher.order(), region);
+        return BoundSeconds{std::max(bound->median, link), std::max(bound->low, link)};
     }
 
     void add_counts(BenchRow& row, const DispatcherContender& dispatcher, std::span<const Region> regions) const {
@@ -174,6 +154,25 @@ private:
 };
 
 }  // namespace
+
+std::optional<BoundSeconds> memory_bound(std::span<const RegionTimes> probes, Region region) {
+    if (region == Region::plan || region == Region::counts) return std::nullopt;
+    std::optional<BoundSeconds> bound;
+    for (const RegionTimes& probe : probes) {
+        const auto& seconds = values(probe, bounded_as(region));
+        const double median = spread_of(seconds).median;
+        if (!bound || median < bound->median) bound = BoundSeconds{median, median_within(seconds).from};
+    }
+    return bound;
+}
+
+double link_seconds(const CellContext& context, const RowCount& busiest, const std::string& order, Region region) {
+    const double rate = context.options.link.bytes_per_second;
+    if (rate <= 0) return 0;
+    const bool home = region == Region::combine || region == Region::dispatch_backward;
+    const std::int64_t carried = !home ? busiest.x2 : order == "reduced" ? busiest.x1 : busiest.x0;
+    return double(carried) * double(context.row_bytes()) / rate;
+}
 
 std::vector<BenchRow> rows_of(const CellContext& context, const CellResult& result) {
     const RowMaker maker(context, result);

@@ -260,6 +260,31 @@ std::span<const Column> dispatch_columns() {
     return columns;
 }
 
+std::span<const Column> layer_columns() {
+    static constexpr std::array columns = {
+        Column{"tokens", "tokens", 7},
+        Column{"hidden", "hidden", 8},
+        Column{"top_k", "k", 3},
+        Column{"experts", "E", 5},
+        Column{"dtype", "  dtype", -10},
+        Column{"cache", "cache", -6},
+        Column{"dispatcher", "dispatcher", -13},
+        Column{"exchange", "exchange", -14},
+        Column{"combine_order", "order", -8},
+        Column{"chunks", "chunks", 6},
+        Column{"direction", "  direction", -12},
+        Column{"phase", "phase", -9},
+        Column{"median_seconds", "ms", 9, Show::milliseconds},
+        Column{"ci_low_seconds", "from", 8, Show::milliseconds},
+        Column{"ci_high_seconds", "to", 8, Show::milliseconds},
+        Column{"p99_seconds", "p99", 8, Show::milliseconds},
+        Column{"bound_seconds", "bound", 8, Show::milliseconds},
+        Column{"efficiency", "of it", 6, Show::fixed},
+        Column{"hidden_fraction", "hidden", 7, Show::fixed},
+    };
+    return columns;
+}
+
 std::span<const Column> probe_columns() {
     static constexpr std::array columns = {
         Column{"pattern", "pattern", -44},

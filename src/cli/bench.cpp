@@ -74,6 +74,7 @@ Runner add_bench(CLI::App& command) {
     auto& kernels = *command.add_subcommand("kernels", "time every kernel of a step beside what the machine allows");
     auto& dispatch = *command.add_subcommand("dispatch", "time dispatch and combine beside what memory allows");
     auto& exchange = *command.add_subcommand("exchange", "time the exchanges of a dispatch beside what memory allows");
+    auto& layer = *command.add_subcommand("layer", "time MoE layers as training runs them, forward and backward");
     auto& allreduce = *command.add_subcommand("allreduce", "time sums over all ranks beside what memory allows");
     auto& probe = *command.add_subcommand("probe", "measure what memory and MPI give all ranks at once");
     auto& merge = *command.add_subcommand("merge", "join the rows of several launches");
@@ -83,6 +84,7 @@ Runner add_bench(CLI::App& command) {
                                                     {&kernels, add_bench_kernels(kernels)},
                                                     {&dispatch, add_bench_dispatch(dispatch)},
                                                     {&exchange, add_bench_exchange(exchange)},
+                                                    {&layer, add_bench_layer(layer)},
                                                     {&allreduce, add_bench_allreduce(allreduce)},
                                                     {&probe, add_bench_probe(probe)},
                                                     {&merge, add_bench_merge(merge)}};

@@ -57,6 +57,7 @@ private:
 [[nodiscard]] Runner add_bench_kernels(CLI::App& command);
 [[nodiscard]] Runner add_bench_dispatch(CLI::App& command);
 [[nodiscard]] Runner add_bench_exchange(CLI::App& command);
+[[nodiscard]] Runner add_bench_layer(CLI::App& command);
 [[nodiscard]] Runner add_bench_allreduce(CLI::App& command);
 [[nodiscard]] Runner add_bench_probe(CLI::App& command);
 [[nodiscard]] Runner add_bench_merge(CLI::App& command);

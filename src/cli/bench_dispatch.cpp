@@ -1,9 +1,5 @@
-#include <algorithm>
-#include <iostream>
-
 #include "bench.hpp"
 #include "cell_sweep.hpp"
-#include "expar/base/names.hpp"
 #include "expar/train/train_options.hpp"
 
 namespace expar::cli {
@@ -18,23 +14,13 @@ struct DispatchCommand {
     bool cached_plan = false;
 };
 
-std::vector<std::string> dispatchers_for(const DispatchCommand& command, const Topology& topology, bool root) {
-    std::vector<std::string> names = all_or(command.dispatchers, dispatcher_names());
-    for (const std::string& name : names) static_cast<void>(entry_named(dispatcher_kinds, "dispatcher", name));
-    if (topology.nodes() == 1) return names;
-    const auto needs_one_node = [](const std::string& name) { return name == "window"; };
-    if (std::erase_if(names, needs_one_node) && root)
-        std::cerr << "window needs all ranks on one node and is left out\n";
-    return names;
-}
-
 int run_dispatch(DispatchCommand& command, const Communicator& world) {
     CellSweep& sweep = command.sweep;
     sweep.judge(world);
     static_cast<void>(parse_exchange(command.exchange, world.size()));
     for (const std::string& order : command.orders) static_cast<void>(combine_order(order));
     const Topology topology = sweep.flags.topology(world);
-    const DispatchBenchOptions options{.dispatchers = dispatchers_for(command, topology, world.rank() == 0),
+    const DispatchBenchOptions options{.dispatchers = dispatchers_for(command.dispatchers, topology, world),
                                        .exchange = command.exchange,
                                        .orders = command.orders,
                                        .topology = topology,
@@ -47,16 +33,14 @@ int run_dispatch(DispatchCommand& command, const Communicator& world) {
     const auto bench = [&](const DispatchCell& cell, const Workload& workload) {
         return bench_dispatch(cell, workload, options, world);
     };
-    return sweep.run(bench, topology, world);
+    return sweep.run(bench, topology, dispatch_columns(), world);
 }
 
 }  // namespace
 
 Runner add_bench_dispatch(CLI::App& command) {
     const auto asked = std::make_shared<DispatchCommand>(command);
-    std::string dispatchers;
-    for (const std::string& name : dispatcher_names()) dispatchers += concat(name, ", ");
-    add_list(command, "--dispatcher", asked->dispatchers, concat("what moves them: ", dispatchers, "all"));
+    add_dispatchers(command, asked->dispatchers);
     add_list(command, "--order", asked->orders, "of combine: exact, reduced");
     command.add_option("--exchange", asked->exchange, "of dispatchers that stand on one")->capture_default_str();
     command.add_flag("--cached-plan", asked->cached_plan, "also with a plan that is there already");

@@ -42,7 +42,7 @@ int run_exchange(ExchangeCommand& command, const Communicator& world) {
     const auto bench = [&](const DispatchCell& cell, const Workload& workload) {
         return bench_exchange(cell, workload, options, world);
     };
-    return sweep.run(bench, topology, world);
+    return sweep.run(bench, topology, dispatch_columns(), world);
 }
 
 }  // namespace

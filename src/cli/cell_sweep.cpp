@@ -1,7 +1,9 @@
 #include "cell_sweep.hpp"
 
 #include <algorithm>
+#include <iostream>
 
+#include "expar/base/names.hpp"
 #include "expar/bench/measure_together.hpp"
 #include "expar/bench/trace_workload.hpp"
 #include "expar/train/train_options.hpp"
@@ -81,10 +83,11 @@ Patience CellSweep::patience() const {
     return {.seconds = flags.seconds, .relative_width = width, .at_most = 100000};
 }
 
-int CellSweep::run(const Bench& bench, const Topology& topology, const Communicator& world) const {
+int CellSweep::run(const Bench& bench, const Topology& topology, std::span<const Column> columns,
+                   const Communicator& world) const {
     const std::vector<DispatchCell> all = cells();
     for (const DispatchCell& cell : all) static_cast<void>(workload_of(cell, world));  // complaints before work
-    RowOutput output(flags, topology, dispatch_columns(), world);
+    RowOutput output(flags, topology, columns, world);
     for (std::size_t i = 0; i < all.size(); ++i) {
         output.progress(i + 1, all.size(), text_of(all[i]));
         std::vector<Cells> rows;
@@ -96,6 +99,23 @@ int CellSweep::run(const Bench& bench, const Topology& topology, const Communica
 
 std::vector<std::string> all_or(const std::vector<std::string>& asked, std::vector<std::string> known) {
     return std::ranges::find(asked, "all") == asked.end() ? asked : std::move(known);
+}
+
+void add_dispatchers(CLI::App& command, std::vector<std::string>& names) {
+    std::string known;
+    for (const std::string& name : dispatcher_names()) known += concat(name, ", ");
+    add_list(command, "--dispatcher", names, concat("what moves them: ", known, "all"));
+}
+
+std::vector<std::string> dispatchers_for(const std::vector<std::string>& asked, const Topology& topology,
+                                         const Communicator& world) {
+    std::vector<std::string> names = all_or(asked, dispatcher_names());
+    for (const std::string& name : names) static_cast<void>(entry_named(dispatcher_kinds, "dispatcher", name));
+    if (topology.nodes() == 1) return names;
+    const auto needs_one_node = [](const std::string& name) { return name == "window"; };
+    if (std::erase_if(names, needs_one_node) && world.rank() == 0)
+        std::cerr << "window needs all ranks on one node and is left out\n";
+    return names;
 }
 
 }  // namespace expar::cli

@@ -27,7 +27,8 @@ struct CellSweep {
     [[nodiscard]] Patience patience() const;
     /// Measures cell by cell; the exit code. Collective.
     using Bench = std::function<std::vector<BenchRow>(const DispatchCell& cell, const Workload& workload)>;
-    [[nodiscard]] int run(const Bench& bench, const Topology& topology, const Communicator& world) const;
+    [[nodiscard]] int run(const Bench& bench, const Topology& topology, std::span<const Column> columns,
+                          const Communicator& world) const;
 
     CommBenchFlags flags;
     std::vector<int> tokens{512}, hidden{1024}, top_k{2}, experts{8};
@@ -50,5 +51,11 @@ template <class Values>
 CLI::Option* add_list(CLI::App& command, const std::string& flag, Values& values, const std::string& help) {
     return command.add_option(flag, values, help)->delimiter(',')->capture_default_str();
 }
+
+/// --dispatcher, and which of those asked for can run there: says so on rank 0 when one is left out. Throws UserError
+/// on every rank for an unknown one.
+void add_dispatchers(CLI::App& command, std::vector<std::string>& names);
+[[nodiscard]] std::vector<std::string> dispatchers_for(const std::vector<std::string>& asked, const Topology& topology,
+                                                       const Communicator& world);
 
 }  // namespace expar::cli

@@ -6,53 +6,12 @@
 #include <set>
 
 #include "expar/compute/cpu_device.hpp"
+#include "support/damaging_dispatcher.hpp"
 
 namespace expar {
 namespace {
 
 constexpr DispatchCell cell{.tokens = 12, .hidden = 40, .top_k = 2, .experts = 6, .dtype = "float32", .warm = true};
-
-/// A dispatcher that damages one element of what rank 0's experts get.
-class Damaging : public Dispatcher {
-public:
-    Damaging(std::unique_ptr<Dispatcher> inner, bool here) : inner_(std::move(inner)), here_(here) {}
-
-    DispatchPlan plan(const Routing& routing, const PlanScope& scope) override { return inner_->plan(routing, scope); }
-    Moving<LentRows> start_dispatch(const DispatchPlan& plan, ConstRows x) override {
-        struct Rest : Moving<LentRows>::Rest {
-            Rest(Moving<LentRows> all, bool damaged) : moving(std::move(all)), damages(damaged) {}
-            bool progress() override { return moving.progress(); }
-            LentRows finish() override {
-                LentRows rows = moving.finish();
-                if (damages) rows.view().row<float>(rows.view().rows() / 2)[7] += 1;
-                return rows;
-            }
-            Moving<LentRows> moving;
-            bool damages;
-        };
-        return Moving<LentRows>(std::make_unique<Rest>(inner_->start_dispatch(plan, x), here_));
-    }
-    LentRows lend_outputs(const DispatchPlan& plan, int cols, DType dtype) override {
-        return inner_->lend_outputs(plan, cols, dtype);
-    }
-    Moving<Matrix> start_combine(const DispatchPlan& plan, ConstRows outputs, ConstRows weights) override {
-        return inner_->start_combine(plan, outputs, weights);
-    }
-    Moving<CombineGradient> start_combine_backward(const DispatchPlan& plan, ConstRows d_y,
-                                                   ConstRows outputs) override {
-        return inner_->start_combine_backward(plan, d_y, outputs);
-    }
-    Moving<DispatchGradient> start_dispatch_backward(const DispatchPlan& plan, ConstRows d_rows,
-                                                     ConstRows d_weights) override {
-        return inner_->start_dispatch_backward(plan, d_rows, d_weights);
-    }
-    DispatchCounters counters() const override { return inner_->counters(); }
-    const Traffic& traffic() const override { return inner_->traffic(); }
-
-private:
-    std::unique_ptr<Dispatcher> inner_;
-    bool here_;
-};
 
 class DispatchBenchTest : public testing::Test {
 protected:
@@ -89,7 +48,7 @@ TEST_F(DispatchBenchTest, ADamagedRowIsSeen) {
     damaging.orders = {"exact"};
     damaging.make_dispatcher = [](std::string_view name, std::string_view exchange, const Communicator& group,
                                   Device& device) -> std::unique_ptr<Dispatcher> {
-        return std::make_unique<Damaging>(make_dispatcher(name, exchange, group, device), group.rank() == 0);
+        return std::make_unique<DamagingDispatcher>(make_dispatcher(name, exchange, group, device), group.rank() == 0);
     };
     const auto rows = bench(damaging);
     EXPECT_EQ(find(rows, "dispatch").wrong_rows, 1);

@@ -86,6 +86,7 @@ TEST(RowReport, ATableIsAligned) {
 // The columns name keys that the rows have.
 TEST(RowReport, EveryColumnIsAKeyOfItsRows) {
     EXPECT_FALSE(row_line(dispatch_columns(), BenchRow{}.cells()).empty());
+    EXPECT_FALSE(row_line(layer_columns(), BenchRow{}.cells()).empty());
     EXPECT_FALSE(row_line(probe_columns(), ProbeRow{}.cells()).empty());
     EXPECT_FALSE(row_line(allreduce_columns(), AllreduceRow{}.cells()).empty());
 }

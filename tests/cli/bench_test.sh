@@ -51,6 +51,11 @@ done
 "$mpirun" -q -n 4 "$expar" bench exchange --ranks-per-node 2 --exchange all --tokens 5 --seconds 0.01 >exchange.txt \
     2>err.txt || [[ $? == 3 ]]
 grep --quiet "^window needs all ranks on one node" err.txt || { cat err.txt; exit 1; }
+"$mpirun" -q -n 3 "$expar" bench layer --layers 2 --chunks 1,2 --tokens 24 --hidden 40 --intermediate 24 --experts 5 \
+    --ranks-per-node 2 --seconds 0.01 --json l.json >layer.txt 2>err.txt || [[ $? == 3 ]] || { cat layer.txt err.txt; exit 1; }
+[[ $(grep --count '"layers":2,"chunks":2' l.json) == 10 ]] || { echo "bench layer: rows of two chunks"; cat l.json; exit 1; }
+grep --quiet '"hidden_fraction":-\?[0-9]' l.json || { echo "bench layer: no hidden_fraction"; exit 1; }
+! grep --quiet '"wrong_rows":[1-9]' l.json || { echo "bench layer: wrong rows"; exit 1; }
 "$mpirun" -q -n 3 "$expar" bench allreduce --bytes 800,2097152 --seconds 0.01 --json a.json >allreduce.txt
 for algorithm in gradient_reducer communicator_sum MPI_Allreduce; do
     [[ $(grep --count "\"algorithm\":\"$algorithm\".*\"wrong_elements\":0" a.json) == 2 ]] ||

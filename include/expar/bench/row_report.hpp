@@ -66,6 +66,7 @@ struct Column {
 
 // The columns of each kind of row.
 [[nodiscard]] std::span<const Column> dispatch_columns();
+[[nodiscard]] std::span<const Column> layer_columns();
 [[nodiscard]] std::span<const Column> probe_columns();
 [[nodiscard]] std::span<const Column> allreduce_columns();
 
