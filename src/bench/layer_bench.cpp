@@ -132,19 +132,27 @@ private:
     [[nodiscard]] std::optional<BoundSeconds> bound_of(const LayerStack& stack, LayerPhase phase, bool backward) const {
         if (phase == LayerPhase::plan || phase == LayerPhase::counts) return std::nullopt;
         if (phase == LayerPhase::compute) return compute_bound(backward);
-        if (phase != LayerPhase::total) {
-            const Region region = region_of(phase, backward);
-            const auto bound = memory_bound(probe_times_, region);
-            const double link = link_seconds_of(stack, region);
-            return BoundSeconds{std::max(bound->median, link), std::max(bound->low, link)};
-        }
+        if (phase != LayerPhase::total && phases_overlap(stack)) return std::nullopt;
+        if (phase != LayerPhase::total) return bound_of_rows(stack, phase, backward);
         const auto compute = compute_bound(backward);
-        const auto out = *bound_of(stack, LayerPhase::dispatch, backward);
-        const auto home = *bound_of(stack, LayerPhase::combine, backward);
+        const auto out = bound_of_rows(stack, LayerPhase::dispatch, backward);
+        const auto home = bound_of_rows(stack, LayerPhase::combine, backward);
         if (options_.dispatch.topology.nodes() == 1)  // copying is the cores' work, too
             return BoundSeconds{out.median + compute.median + home.median, out.low + compute.low + home.low};
         return BoundSeconds{std::max(compute.median, out.median + home.median),
                             std::max(compute.low, out.low + home.low)};
+    }
+
+    // What travels goes on while its rank is in another phase.
+    [[nodiscard]] bool phases_overlap(const LayerStack& stack) const {
+        return options_.dispatch.topology.nodes() > 1 || stack.kind().chunks > 1;
+    }
+
+    [[nodiscard]] BoundSeconds bound_of_rows(const LayerStack& stack, LayerPhase phase, bool backward) const {
+        const Region region = region_of(phase, backward);
+        const auto bound = memory_bound(probe_times_, region);
+        const double link = link_seconds_of(stack, region);
+        return BoundSeconds{std::max(bound->median, link), std::max(bound->low, link)};
     }
 
     [[nodiscard]] double link_seconds_of(const LayerStack& stack, Region region) const {

@@ -20,9 +20,10 @@ struct LayerBenchOptions {
 ///
 /// Seconds are those of one layer, in the mean over layers; phases are those of the rank that was slowest in all. What
 /// computes (router and experts) is `compute`. A bound is that of a dispatch, and for `compute` the experts' products
-/// at the rate of a dense one that the caches hold. `hidden_fraction` is of several nodes alone. A row is wrong unless
-/// it is what one rank computes alone, forward and backward: bit by bit in the order `exact`, else within rounding.
-/// `cache` is cold when what all layers touch exceeds the caches. The same rows on every rank. Collective.
+/// at the rate of a dense one that the caches hold; `dispatch` and `combine` have none where they overlap with other
+/// phases, with several chunks or nodes. `hidden_fraction` is of several nodes alone. A row is wrong unless it is what
+/// one rank computes alone, forward and backward: bit by bit in the order `exact`, else within rounding. `cache` is
+/// cold when what all layers touch exceeds the caches. The same rows on every rank. Collective.
 [[nodiscard]] std::vector<BenchRow> bench_layer(const DispatchCell& cell, const Workload& workload,
                                                 const LayerBenchOptions& options, const Communicator& world);
 
