@@ -9,7 +9,8 @@
 #   scripts/virtual_cluster.sh check                              can this machine do it? Exits 77 and says why not
 #   scripts/virtual_cluster.sh figures [--rates R,R] [--json FILE] [--expar PATH] [--nodes N] [--ranks-per-node Q]
 #                                                                 bench dispatch over each exchange at each rate, beside
-#                                                                 what the links carry (about 5 minutes), then remove it all
+#                                                                 what the links carry, and bench layer in chunks on two
+#                                                                 nodes of one rank (about 6 minutes), then remove it all
 #
 # --state DIR, after the command's name, says where everything lies (default: expar-cluster-<uid> in $TMPDIR or /tmp).
 # Needs root, for the namespaces, and Open MPI. An interrupted `up` or `figures` leaves nothing behind, an interrupted
@@ -33,6 +34,7 @@ expar=$root/build/expar
 exchanges=(spread native node)   # of `figures`
 tokens=512                      # of a rank, in `figures`
 figure_seconds=5                # for each exchange there
+layer_tokens=2048               # of a rank in `figures` of overlap, where both computing and links take long
 skip_code=77                    # of `check`, as ctest reads it
 
 space() { printf '%s-%s' "$prefix" "$1"; }                # the namespace of node 1, 2, … or of the switch
@@ -180,9 +182,29 @@ gbit() {
     esac
 }
 
+# measure NAME COMMAND...: the benchmark of that command on the cluster, its rows in NAME.json among the results.
+measure() {
+    local name=$1 code=0
+    shift
+    echo "${name//-/, }" >&2
+    run "$expar" bench "$@" --link eth0 --link-gbit "$(gbit "$rate")" --seconds "$figure_seconds" \
+        --json "$results/$name.json" >"$results/log" 2>&1 || code=$?
+    # 3: faster than a bound, which the figures show
+    ((code == 0 || code == 3)) || { cat "$results/log" >&2; fail "$name: exit status $code"; }
+}
+
+# measure_overlap: of layers, on two nodes with a rank on each, so that it has a core while the other computes.
+measure_overlap() {
+    local nodes=2 ranks_per_node=1
+    up
+    measure "$rate-layer" layer --layers 2 --tokens "$layer_tokens" --chunks 1,2,4 --dispatcher packed
+    files+=(--layer "$rate=$results/$rate-layer.json")
+    down
+}
+
 # figures: every exchange at every rate. Where something fails or is interrupted, the cluster goes, too.
 figures() {
-    local one exchange measured code=0 files=() results
+    local one exchange files=() results
     [[ -x $expar ]] || fail "$expar: not built; see --expar"
     for one in ${rates//,/ }; do gbit "$one" >/dev/null; done
     results=$(mktemp -d)
@@ -191,16 +213,12 @@ figures() {
         up
         trap 'down; rm -rf "$results"' EXIT
         for exchange in "${exchanges[@]}"; do
-            measured=$results/$rate-$exchange.json
-            echo "$rate, $exchange" >&2
-            run "$expar" bench dispatch --tokens "$tokens" --hidden 1024 --top-k 4 --experts 32 --dtype bf16 --cache warm \
-                --dispatcher packed,naive --order reduced,exact --exchange "$exchange" --link eth0 \
-                --link-gbit "$(gbit "$rate")" --seconds "$figure_seconds" --json "$measured" >"$results/log" 2>&1 || code=$?
-            # 3: faster than a bound, which the figures show
-            ((code == 0 || code == 3)) || { cat "$results/log" >&2; fail "$rate, $exchange: exit status $code"; }
-            files+=(--rate "$rate=$measured")
+            measure "$rate-$exchange" dispatch --tokens "$tokens" --hidden 1024 --top-k 4 --experts 32 --dtype bf16 \
+                --cache warm --dispatcher packed,naive --order reduced,exact --exchange "$exchange"
+            files+=(--rate "$rate=$results/$rate-$exchange.json")
         done
         down
+        measure_overlap
     done
     python3 "$root/scripts/cluster_figures.py" "${files[@]}" ${json:+--json "$json"}
     rm -rf "$results"
