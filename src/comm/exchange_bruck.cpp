@@ -186,7 +186,8 @@ public:
                                         .comm = comm_,
                                         .traffic = traffic_,
                                         .most_open = options_.open_messages,
-                                        .most_bytes = options_.message_bytes},
+                                        .most_bytes = options_.message_bytes,
+                                        .most_open_bytes = options_.open_bytes},
                                .tag = tags_.next()};
         auto work = std::make_unique<BruckWork>(std::move(setup), shape, send, recv);
         return {std::move(work), comm_->policy(), occasion, comm_->world_rank(comm_->rank())};

@@ -210,7 +210,8 @@ public:
                                    .comm = comm_,
                                    .traffic = traffic_,
                                    .most_open = options_.open_messages,
-                                   .most_bytes = options_.message_bytes},
+                                   .most_bytes = options_.message_bytes,
+                                   .most_open_bytes = options_.open_bytes},
                           .types = types_,
                           .tag = tags_.next()};
         auto work = std::make_unique<NodeWork>(std::move(ground), std::move(shape), send, recv);

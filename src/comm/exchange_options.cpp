@@ -37,6 +37,8 @@ constexpr std::array options_by_name = {
                       int) { options.lent_bytes = number_of("lent", value, std::size_t(1) << 40); }},
     Option{"open", [](ExchangeOptions& options, std::string_view value,
                       int) { options.open_messages = count_of("open", value); }},
+    Option{"flight", [](ExchangeOptions& options, std::string_view value,
+                        int) { options.open_bytes = number_of("flight", value, std::size_t(1) << 40); }},
     Option{"ranks-per-node",
            [](ExchangeOptions& options, std::string_view value, int ranks) {
                options.topology = topology_of(ranks, count_of("ranks-per-node", value));

@@ -25,7 +25,8 @@ public:
                                                                .comm = comm_,
                                                                .traffic = traffic_,
                                                                .most_open = options_.open_messages,
-                                                               .most_bytes = options_.message_bytes});
+                                                               .most_bytes = options_.message_bytes,
+                                                               .most_open_bytes = options_.open_bytes});
         // Both sides have the order (step, position), as RowMessages asks.
         for (int step = 1; step < ranks; ++step) {
             const int from = (rank - step + ranks) % ranks;

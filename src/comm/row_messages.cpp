@@ -25,11 +25,18 @@ void RowMessages::send(ConstRows rows, int to, int tag) {
 }
 
 void RowMessages::post_waiting(Lane& lane) {
-    while (lane.open < setup_.most_open && !lane.waiting.empty()) {
-        post(lane.waiting.front());
+    while (!lane.waiting.empty() && has_room(lane)) {
+        const Message& next = lane.waiting.front();
+        post(next);
+        lane.open_bytes += next.bytes();
         lane.waiting.pop_front();
         ++lane.open;
     }
+}
+
+bool RowMessages::has_room(const Lane& lane) const {
+    if (lane.open == 0) return true;
+    return lane.open < setup_.most_open && lane.open_bytes + lane.waiting.front().bytes() <= setup_.most_open_bytes;
 }
 
 void RowMessages::post(const Message& message) {
@@ -60,7 +67,9 @@ bool RowMessages::advance() {
         std::sort(done_.begin(), done_.begin() + count, std::greater<>());
         for (int i = 0; i < count; ++i) {
             const int at = done_[i];
-            --lane_of(open_[at]).open;
+            Lane& lane = lane_of(open_[at]);
+            --lane.open;
+            lane.open_bytes -= open_[at].bytes();
             open_[at] = open_.back();
             requests_[at] = requests_.back();
             open_.pop_back();

@@ -20,9 +20,10 @@ struct MessageSetup {
 
     std::shared_ptr<const RowType> type;
     std::shared_ptr<const Communicator> comm;
-    std::shared_ptr<Traffic> traffic;                                  ///< counts what is sent; null: nobody does
-    int most_open = std::numeric_limits<int>::max();                   ///< at once, in each direction
-    std::size_t most_bytes = std::numeric_limits<std::size_t>::max();  ///< of a message of more than one row
+    std::shared_ptr<Traffic> traffic;                                       ///< counts what is sent; null: nobody does
+    int most_open = std::numeric_limits<int>::max();                        ///< at once, in each direction
+    std::size_t most_bytes = std::numeric_limits<std::size_t>::max();       ///< of a message of more than one row
+    std::size_t most_open_bytes = std::numeric_limits<std::size_t>::max();  ///< of several at once, in each direction
     Carries carries = Carries::rows;
 };
 
@@ -50,14 +51,18 @@ private:
         int peer_in_world;
         int tag;
         bool incoming;
+
+        [[nodiscard]] std::size_t bytes() const { return std::size_t(rows) * row_bytes; }
     };
     struct Lane {
         std::deque<Message> waiting;
         int open = 0;
+        std::size_t open_bytes = 0;
     };
 
     [[nodiscard]] Lane& lane_of(const Message& message) { return message.incoming ? coming_ : leaving_; }
     void post(const Message& message);
+    [[nodiscard]] bool has_room(const Lane& lane) const;  // for the first that waits
     void post_waiting(Lane& lane);
 
     MessageSetup setup_;

@@ -52,6 +52,18 @@ TEST(ExchangeKindsTest, SpreadHasSoManyMessagesOpenAndNotMore) {
     for (int peer = 0; peer < world.size(); ++peer) EXPECT_EQ(messages[peer], peer == world.rank() ? 0 : 5);
 }
 
+TEST(ExchangeKindsTest, SpreadHasSoManyBytesOpenAndNotMore) {
+    const Communicator world(MPI_COMM_WORLD);
+    // Of a row each: two of them are fewer bytes than may be open, three are not.
+    const auto exchange = make_exchange("spread:flight=299999:message=120000", world);
+    Case rows(world, 30'000, [](int, int) { return 5; });
+    Transfer transfer = rows.start(*exchange);
+    const auto& messages = exchange->traffic().messages_to;
+    EXPECT_EQ(std::accumulate(messages.begin(), messages.end(), std::int64_t(0)), world.size() == 1 ? 0 : 2);
+    transfer.finish();
+    EXPECT_EQ(rows.received, rows.expected);
+}
+
 // Rank r on node r % 3: the rows for a node's ranks do not lie together.
 TEST(ExchangeKindsTest, NodesNeedNotBeConsecutiveRanks) {
     const Communicator world(MPI_COMM_WORLD);
@@ -209,10 +221,11 @@ TEST(ExchangeKindsTest, AnUnknownNameIsAnsweredWithTheKnownOnes) {
 }
 
 TEST(ExchangeKindsTest, ASpecificationSetsOptions) {
-    const ExchangeSpec spec = parse_exchange("spread:open=4:message=64k:ranks-per-node=2", 4);
+    const ExchangeSpec spec = parse_exchange("spread:open=4:message=64k:flight=3m:ranks-per-node=2", 4);
     EXPECT_EQ(spec.kind, "spread");
     EXPECT_EQ(spec.options.open_messages, 4);
     EXPECT_EQ(spec.options.message_bytes, 65'536u);
+    EXPECT_EQ(spec.options.open_bytes, std::size_t(3) << 20);
     EXPECT_EQ(spec.options.topology.node_of, (std::vector<int>{0, 0, 1, 1}));
     EXPECT_EQ(parse_exchange("node", 4).options.open_messages, ExchangeOptions().open_messages);
 }
@@ -227,7 +240,7 @@ TEST(ExchangeKindsTest, AWrongOptionIsNamed) {
         return "none";
     };
     EXPECT_EQ(error_of("spread:window=4"),
-              "unknown exchange option 'window'; known: message, lent, open, ranks-per-node");
+              "unknown exchange option 'window'; known: message, lent, open, flight, ranks-per-node");
     for (const char* value : {"0", "", "-1", "4x", "k", "99999999999"})
         EXPECT_NE(error_of(concat("spread:open=", value)).find("exchange option open: '"), std::string::npos) << value;
 }

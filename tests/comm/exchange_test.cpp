@@ -18,9 +18,9 @@ using Case = ExchangeCase;
 // Every kind as it is by default, and those with options where these change what happens.
 std::vector<std::string> specifications() {
     std::vector<std::string> all = exchange_names();
-    all.insert(all.end(),
-               {"spread:open=1:message=1k", "spread:open=3:message=100", "node:ranks-per-node=1",
-                "node:ranks-per-node=2", "node:ranks-per-node=3:open=1:message=1k", "bruck:open=1:message=1k"});
+    all.insert(all.end(), {"spread:open=1:message=1k", "spread:open=3:message=100", "spread:flight=1:message=1k",
+                           "node:ranks-per-node=1", "node:ranks-per-node=2", "node:ranks-per-node=3:open=1:message=1k",
+                           "bruck:open=1:message=1k"});
     return all;
 }
 

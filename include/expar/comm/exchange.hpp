@@ -48,8 +48,11 @@ protected:
 struct ExchangeOptions {
     std::size_t message_bytes = 256 * 1024;  ///< message: of a message at most, unless one row takes more
     int open_messages = 64;                  ///< open: of a transfer, in each direction at once
-    std::size_t lent_bytes = 0;              ///< lent: by `window`, of memory that the node shares; any may be asked
-    Topology topology;                       ///< ranks-per-node; without ranks: asked of MPI by kinds that need it
+    /// flight: of its messages that are open in a direction, where that is more than one. More fills the queues of
+    /// switches, and what they drop is sent again.
+    std::size_t open_bytes = 1536 * 1024;
+    std::size_t lent_bytes = 0;  ///< lent: by `window`, of memory that the node shares; any may be asked
+    Topology topology;           ///< ranks-per-node; without ranks: asked of MPI by kinds that need it
 };
 
 /// An exchange as flags and files name it: the name of a kind, then options.
