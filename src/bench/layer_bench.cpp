@@ -116,36 +116,41 @@ private:
         return times_[(2 * stack + std::size_t(backward)) * layer_phase_count + std::size_t(phase)];
     }
 
-    // Of the busiest rank's experts, in the mean over layers.
-    [[nodiscard]] BoundSeconds compute_bound(bool backward) const {
-        double rows = 0;
-        for (const CellContext& context : contexts_) {
-            double served = context.numbers.served;
-            world_.max(std::span(&served, 1), {"benchmark"});
-            rows += served / options_.layers;
-        }
+    // So many rows' worth of experts' products, at the rate of a dense one.
+    [[nodiscard]] BoundSeconds product_bound(double rows, bool backward) const {
         const double flops = 3 * 2.0 * rows * first().cell.hidden * options_.intermediate * (backward ? 2 : 1);
         const double each = flops / DenseProbe::flops * options_.layers;  // dense_ is divided by layers
         return {each * spread_of(dense_).median, each * median_within(dense_).from};
     }
 
+    // The slowest rank may be any: rows that the experts of the idlest serve, and of the busiest, in the mean over
+    // layers.
+    struct Served {
+        double least = 0, most = 0;
+    };
+    [[nodiscard]] Served served() const {
+        Served rows;
+        for (const CellContext& context : contexts_) {
+            std::array<double, 2> ends{-double(context.numbers.served), double(context.numbers.served)};
+            world_.max(ends, {"benchmark"});
+            rows.least -= ends[0] / options_.layers;
+            rows.most += ends[1] / options_.layers;
+        }
+        return rows;
+    }
+
+    // Ranks run into each other's phases, so that there is none for what travels by itself.
     [[nodiscard]] std::optional<BoundSeconds> bound_of(const LayerStack& stack, LayerPhase phase, bool backward) const {
-        if (phase == LayerPhase::plan || phase == LayerPhase::counts) return std::nullopt;
-        if (phase == LayerPhase::compute) return compute_bound(backward);
-        if (phase != LayerPhase::total && phases_overlap(stack)) return std::nullopt;
-        if (phase != LayerPhase::total) return bound_of_rows(stack, phase, backward);
-        const auto compute = compute_bound(backward);
+        const Served rows = served();
+        if (phase == LayerPhase::compute && rows.least > 0) return product_bound(rows.least, backward);
+        if (phase != LayerPhase::total) return std::nullopt;
+        const auto compute = product_bound(rows.most, backward);
         const auto out = bound_of_rows(stack, LayerPhase::dispatch, backward);
         const auto home = bound_of_rows(stack, LayerPhase::combine, backward);
         if (options_.dispatch.topology.nodes() == 1)  // copying is the cores' work, too
             return BoundSeconds{out.median + compute.median + home.median, out.low + compute.low + home.low};
         return BoundSeconds{std::max(compute.median, out.median + home.median),
                             std::max(compute.low, out.low + home.low)};
-    }
-
-    // What travels goes on while its rank is in another phase.
-    [[nodiscard]] bool phases_overlap(const LayerStack& stack) const {
-        return options_.dispatch.topology.nodes() > 1 || stack.kind().chunks > 1;
     }
 
     [[nodiscard]] BoundSeconds bound_of_rows(const LayerStack& stack, LayerPhase phase, bool backward) const {

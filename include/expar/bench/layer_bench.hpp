@@ -19,11 +19,12 @@ struct LayerBenchOptions {
 /// step + l.
 ///
 /// Seconds are those of one layer, in the mean over layers; phases are those of the rank that was slowest in all. What
-/// computes (router and experts) is `compute`. A bound is that of a dispatch, and for `compute` the experts' products
-/// at the rate of a dense one that the caches hold; `dispatch` and `combine` have none where they overlap with other
-/// phases, with several chunks or nodes. `hidden_fraction` is of several nodes alone. A row is wrong unless it is what
-/// one rank computes alone, forward and backward: bit by bit in the order `exact`, else within rounding. `cache` is
-/// cold when what all layers touch exceeds the caches. The same rows on every rank. Collective.
+/// computes (router and experts) is `compute`: its bound are the experts' products of the idlest rank at the rate of a
+/// dense one that the caches hold. That of `total` are those of the busiest rank and the bounds of dispatch and
+/// combine, added on one node, the larger of both among several; dispatch and combine alone have none, since ranks are
+/// in different phases at once. `hidden_fraction` is of several nodes alone. A row is wrong unless it is what one rank
+/// computes alone, forward and backward: bit by bit in the order `exact`, else within rounding. `cache` is cold when
+/// what all layers touch exceeds the caches. The same rows on every rank. Collective.
 [[nodiscard]] std::vector<BenchRow> bench_layer(const DispatchCell& cell, const Workload& workload,
                                                 const LayerBenchOptions& options, const Communicator& world);
 
