@@ -127,6 +127,7 @@ void AccessProbe::serve(int area, Pass pass) {
 }
 
 void AccessProbe::copy(int area, Stores stores) {
+    if (served_bytes_ == 0) return;
     std::byte* const other = hosted(area, answers);
     row_loops().copy_to(hosted(area, sent), std::span(&other, 1), served_bytes_, stores);
     complete_stores();
