@@ -8,6 +8,7 @@
 #include "exchange_contender.hpp"
 #include "expar/bench/measure_together.hpp"
 #include "expar/comm/bare_alltoallv.hpp"
+#include "expar/comm/cost_model.hpp"
 #include "expar/train/train_options.hpp"
 #include "link_bytes.hpp"
 
@@ -45,6 +46,7 @@ public:
         const double turn_bytes = double(rows_.row_bytes()) * (rows_.sent() + rows_.received());
         const double contenders = double(options_.exchanges.size()) + 2;  // MPI_Alltoallv and the probe
         slots_ = slots_of(cell_.warm, turn_bytes * contenders, options_.topology, world_);
+        costs_ = known_costs(world_, {.costs_file = user_costs_file(), .topology = options_.topology});
         for (const std::string& exchange : options_.exchanges) add(exchange);
         add_bare();
         RowCopyProbe probe(world_, options_.topology, rows_, slots_);
@@ -59,11 +61,11 @@ private:
 
     // A window is asked for what its buffers take, with room for each to begin at a line of a cache.
     [[nodiscard]] std::string made_as(const std::string& asked) const {
-        if (asked != "window") return asked;
+        if (asked != "window" && asked != "auto") return asked;
         constexpr std::size_t line = 64;
         double bytes = double((std::size_t(rows_.sent()) * rows_.row_bytes() + line) * std::size_t(slots_));
         world_.max(std::span(&bytes, 1), {"benchmark"});
-        return concat("window:lent=", std::size_t(bytes) + line);
+        return concat(asked, ":lent=", std::size_t(bytes) + line);
     }
 
     void add(const std::string& asked) {
@@ -134,6 +136,17 @@ private:
                                 world_);
     }
 
+    [[nodiscard]] static std::optional<ExchangeChoice> choice_of(const Kind& kind) {
+        return kind.exchange ? kind.exchange->last_choice() : std::nullopt;
+    }
+
+    // By the costs that `auto` goes by, of exchanges without options of their own.
+    [[nodiscard]] std::optional<double> predicted(const Kind& kind) const {
+        if (const auto choice = choice_of(kind)) return choice->predicted_seconds;
+        const double bytes = double(rows_.counts.busiest) * double(rows_.row_bytes());
+        return costs_.seconds(kind.asked == "window" ? "window lent" : kind.asked, bytes);
+    }
+
     void add_bound(BenchRow& row, std::span<const std::vector<double>> probes) const {
         if (row.moved->total.y1 == 0) return;  // nothing travels
         for (const std::vector<double>& seconds : probes) {
@@ -162,6 +175,8 @@ private:
             BenchRow& row = rows.emplace_back(common);
             row.exchange = kind.asked;
             row.chosen = kind.made;
+            row.predicted_seconds = predicted(kind);
+            if (const auto choice = choice_of(kind)) row.chosen = choice->kind;
             row.time = summary_of(times[i + 2]);
             row.wrong_rows = kind.wrong;
             std::int64_t all = kind.sent.intra + kind.sent.inter;
@@ -185,6 +200,7 @@ private:
     Placement placement_;
     ExchangedRows rows_;
     BareAlltoallv bare_;
+    CostModel costs_;
     int slots_ = 1;
     std::unique_ptr<Exchange> lender_;
     std::vector<Kind> kinds_;  // contenders end before the exchanges that lend them memory

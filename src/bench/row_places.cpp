@@ -64,6 +64,7 @@ RowNumbers row_numbers(const RoutedLayer& routed, int rank) {
     numbers.tokens = routed.all[rank].tokens;
     std::vector<int> last(routed.all.size(), -1);  // token of the current source that each host was given last
     int source = 0;
+    std::vector<int> distinct_from(none), choices_from(none);  // each rank's to others
     for_each_choice(routed, [&](const Choice& c) {
         if (std::exchange(source, c.source) != c.source) std::ranges::fill(last, -1);
         const bool first = std::exchange(last[c.host], c.token) != c.token;
@@ -76,6 +77,8 @@ RowNumbers row_numbers(const RoutedLayer& routed, int rank) {
             numbers.delivered += first;
         }
         if (c.source == c.host) return;
+        ++choices_from[c.source];
+        distinct_from[c.source] += first;
         if (c.source == rank) {
             ++numbers.choices.send[c.host];
             numbers.distinct.send[c.host] += first;
@@ -85,6 +88,8 @@ RowNumbers row_numbers(const RoutedLayer& routed, int rank) {
             numbers.distinct.recv[c.source] += first;
         }
     });
+    numbers.distinct.busiest = std::ranges::max(distinct_from);
+    numbers.choices.busiest = std::ranges::max(choices_from);
     return numbers;
 }
 

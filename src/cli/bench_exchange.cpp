@@ -2,6 +2,7 @@
 
 #include "bench.hpp"
 #include "cell_sweep.hpp"
+#include "expar/base/names.hpp"
 #include "expar/bench/exchange_bench.hpp"
 
 namespace expar::cli {
@@ -19,7 +20,8 @@ std::vector<std::string> exchanges_for(const ExchangeCommand& command, const Top
     std::vector<std::string> names;
     bool left_out = false;
     for (const std::string& name : all_or(command.exchanges, exchange_names())) {
-        const bool one_node = parse_exchange(name, world.size()).kind == "window";
+        const std::string kind = parse_exchange(name, world.size()).kind;
+        const bool one_node = entry_named(exchange_kinds, "exchange", kind).shares_memory;
         if (one_node && topology.nodes() > 1)
             left_out = true;
         else

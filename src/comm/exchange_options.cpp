@@ -39,6 +39,8 @@ constexpr std::array options_by_name = {
                       int) { options.open_messages = count_of("open", value); }},
     Option{"flight", [](ExchangeOptions& options, std::string_view value,
                         int) { options.open_bytes = number_of("flight", value, std::size_t(1) << 40); }},
+    Option{"costs",
+           [](ExchangeOptions& options, std::string_view value, int) { options.costs_file = std::string(value); }},
     Option{"ranks-per-node",
            [](ExchangeOptions& options, std::string_view value, int ranks) {
                options.topology = topology_of(ranks, count_of("ranks-per-node", value));

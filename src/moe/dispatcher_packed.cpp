@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "expar/compute/rows.hpp"
@@ -14,7 +16,11 @@ int total(const std::vector<int>& counts) {
 }
 
 RowCounts reversed(const RowCounts& counts) {
-    return {counts.recv, counts.send};
+    return {counts.recv, counts.send, counts.busiest};
+}
+
+int largest(const std::vector<Announcement>& announced, int Announcement::*count) {
+    return std::invoke(count, *std::ranges::max_element(announced, {}, count));
 }
 
 // Rows on the wire. Both buffers are shared with the transfer: one that timed out keeps them from the device's pool.
@@ -66,12 +72,16 @@ public:
             announced = unsealed(group_.all_to_all(sealed(source, scope, plan_hash), {"dispatch counts", scope.layer}),
                                  scope, plan_hash);
             for (const Announcement& announcement : announced) rows_from.push_back(announcement.rows);
-            headers = ship(std::move(source.headers), {rows_to_others, rows_from}, {"dispatch headers", scope.layer});
+            headers = ship(std::move(source.headers),
+                           {rows_to_others, rows_from, largest(announced, &Announcement::all_rows)},
+                           {"dispatch headers", scope.layer});
             headers.transfer.finish();
         }
         DispatchPlan plan =
             complete_plan(std::move(source), std::move(rows_from), *headers.received, routing.weights.dtype(), scope);
         expect_announced(announced, plan);
+        plan.rows.busiest = largest(announced, &Announcement::all_rows);
+        plan.returns.busiest = largest(announced, &Announcement::all_choices);
         return plan;
     }
 

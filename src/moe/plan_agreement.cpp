@@ -1,6 +1,7 @@
 #include "plan_agreement.hpp"
 
 #include <ios>
+#include <numeric>
 #include <sstream>
 
 namespace expar {
@@ -21,7 +22,9 @@ private:
 };
 
 std::uint32_t seal_of(const Announcement& announcement, int from, int to, std::uint32_t plan_hash) {
-    return Hash().add(plan_hash).add(announcement.rows).add(announcement.choices).add(from).add(to).value();
+    Hash hash;
+    hash.add(plan_hash).add(announcement.rows).add(announcement.choices);
+    return hash.add(announcement.all_rows).add(announcement.all_choices).add(from).add(to).value();
 }
 
 std::string hexadecimal(std::uint32_t number) {
@@ -45,12 +48,16 @@ std::uint32_t hash_of_plan(int top_k, DType weight_dtype, const PlanScope& scope
 }
 
 std::vector<int> sealed(const SourcePlan& source, const PlanScope& scope, std::uint32_t plan_hash) {
+    const auto to_others = [&scope](const std::vector<int>& counts) {
+        return std::accumulate(counts.begin(), counts.end(), -counts[scope.member]);
+    };
+    const int all_rows = to_others(source.rows_to), all_choices = to_others(source.returns_to);
     std::vector<int> values;
     for (int m = 0; m < int(source.rows_to.size()); ++m) {
-        Announcement announcement;
-        if (m != scope.member) announcement = {source.rows_to[m], source.returns_to[m]};
+        Announcement announcement{0, 0, all_rows, all_choices};
+        if (m != scope.member) announcement.rows = source.rows_to[m], announcement.choices = source.returns_to[m];
         const std::uint32_t seal = seal_of(announcement, scope.member, m, plan_hash);
-        values.insert(values.end(), {announcement.rows, announcement.choices, int(seal)});
+        values.insert(values.end(), {announcement.rows, announcement.choices, all_rows, all_choices, int(seal)});
     }
     return values;
 }
@@ -59,12 +66,12 @@ std::vector<Announcement> unsealed(std::span<const int> received, const PlanScop
     std::vector<Announcement> announced;
     for (int m = 0; m < int(received.size()) / Announcement::values; ++m) {
         const auto values = received.subspan(std::size_t(m) * Announcement::values, Announcement::values);
-        announced.push_back({values[0], values[1]});
+        announced.push_back({values[0], values[1], values[2], values[3]});
         const std::uint32_t expected = seal_of(announced.back(), m, scope.member, plan_hash);
-        if (std::uint32_t(values[2]) != expected)
+        if (std::uint32_t(values[4]) != expected)
             throw Error(concat("plan of layer ", scope.layer, ": member ", m, " announces ", values[0], " rows with ",
                                values[1], " choices for member ", scope.member, " under the seal ",
-                               hexadecimal(std::uint32_t(values[2])), ", expected ", hexadecimal(expected),
+                               hexadecimal(std::uint32_t(values[4])), ", expected ", hexadecimal(expected),
                                ": its k, order, type or placement is another one, or a count changed on its way"));
     }
     return announced;

@@ -14,10 +14,12 @@ namespace expar {
 
 /// What a member says before it sends headers.
 struct Announcement {
-    static constexpr int values = 3;
+    static constexpr int values = 5;
 
-    int rows = 0;     ///< delivered rows that are on their way
-    int choices = 0;  ///< in them
+    int rows = 0;      ///< delivered rows that are on their way
+    int choices = 0;   ///< in them
+    int all_rows = 0;  ///< the same to all others
+    int all_choices = 0;
 };
 
 /// One for each member, Announcement::values numbers each, sealed with the plan's hash.

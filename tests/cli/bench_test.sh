@@ -40,8 +40,8 @@ done
 ! grep --quiet '"wrong_rows":[1-9]' d1.json || { echo "bench dispatch: wrong rows"; exit 1; }
 "$mpirun" -q -n 3 "$expar" bench exchange --tokens 24,7 --hidden 33 --workload zipf:1.2 --exchange all --seconds 0.01 \
     --json e.json --csv e.csv >exchange.txt 2>err.txt || [[ $? == 3 ]] || { cat exchange.txt err.txt; exit 1; }
-for exchange in native spread node bruck window MPI_Alltoallv; do
-    [[ $(grep --count "\"exchange\":\"$exchange\"" e.json) == 2 && $(grep --count ",$exchange," e.csv) == 2 ]] ||
+for exchange in native spread node bruck window auto MPI_Alltoallv; do
+    [[ $(grep --count "\"exchange\":\"$exchange\"" e.json) == 2 && $(grep --count ",bf16,,$exchange," e.csv) == 2 ]] ||
         { echo "bench exchange: no rows of $exchange"; cat e.csv; exit 1; }
 done
 for key in chosen cached_plan alltoallv_seconds bound_seconds efficiency wire_bytes_inter wrong_rows; do

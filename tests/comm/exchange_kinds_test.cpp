@@ -215,9 +215,9 @@ TEST(ExchangeKindsTest, AnUnknownNameIsAnsweredWithTheKnownOnes) {
         (void)make_exchange("fast", world);
         FAIL() << "expected a UserError";
     } catch (const UserError& error) {
-        EXPECT_STREQ(error.what(), "unknown exchange 'fast'; known: native, spread, node, bruck, window");
+        EXPECT_STREQ(error.what(), "unknown exchange 'fast'; known: native, spread, node, bruck, window, auto");
     }
-    EXPECT_EQ(exchange_names(), (std::vector<std::string>{"native", "spread", "node", "bruck", "window"}));
+    EXPECT_EQ(exchange_names(), (std::vector<std::string>{"native", "spread", "node", "bruck", "window", "auto"}));
 }
 
 TEST(ExchangeKindsTest, ASpecificationSetsOptions) {
@@ -240,7 +240,7 @@ TEST(ExchangeKindsTest, AWrongOptionIsNamed) {
         return "none";
     };
     EXPECT_EQ(error_of("spread:window=4"),
-              "unknown exchange option 'window'; known: message, lent, open, flight, ranks-per-node");
+              "unknown exchange option 'window'; known: message, lent, open, flight, costs, ranks-per-node");
     for (const char* value : {"0", "", "-1", "4x", "k", "99999999999"})
         EXPECT_NE(error_of(concat("spread:open=", value)).find("exchange option open: '"), std::string::npos) << value;
 }

@@ -39,6 +39,8 @@ TEST_F(PlanAgreementTest, OpensWhatAMemberOfTheSamePlanHasSealed) {
     ASSERT_EQ(opened.size(), 1);
     EXPECT_EQ(opened[0].rows, 6);
     EXPECT_EQ(opened[0].choices, 9);
+    EXPECT_EQ(opened[0].all_rows, 11);
+    EXPECT_EQ(opened[0].all_choices, 17);
 }
 
 TEST_F(PlanAgreementTest, RefusesAnyNumberThatChangedOnItsWay) {

@@ -29,6 +29,7 @@ struct ExchangeBenchOptions {
 /// order. Counts are known on both sides: the phase is `dispatch`, with its plan cached. Every row that arrives is
 /// compared with what was sent, before and after the timing.
 ///
+/// Predicted: by the costs that `auto` goes by (known_costs), in the user's file of them, of exchanges without options.
 /// The bound: what that loop takes, or the busiest node's link. The last row is MPI_Alltoallv's own. The same rows on
 /// every rank. Collective.
 [[nodiscard]] std::vector<BenchRow> bench_exchange(const DispatchCell& cell, const Workload& workload,

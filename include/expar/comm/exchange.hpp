@@ -2,8 +2,10 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "expar/comm/communicator.hpp"
@@ -16,6 +18,15 @@ namespace expar {
 struct RowCounts {
     std::vector<int> send;  ///< [R]
     std::vector<int> recv;  ///< [R]
+    /// The most that any rank sends to others, or receives: the same number on all ranks, or -1: not known. Known, it
+    /// spares `auto` a question to all; then views without rows must have their columns and type, too.
+    int busiest = -1;
+};
+
+/// What `auto` has settled on.
+struct ExchangeChoice {
+    std::string_view kind;  ///< of exchange_kinds
+    double predicted_seconds = 0;
 };
 
 /// An all-to-all of rows.
@@ -37,6 +48,10 @@ public:
     [[nodiscard]] virtual std::shared_ptr<std::byte> lend(std::size_t bytes);
 
     [[nodiscard]] virtual const Traffic& traffic() const { return *traffic_; }
+    /// Counts from now on where others do.
+    void count_in(std::shared_ptr<Traffic> shared) { traffic_ = std::move(shared); }
+    /// Of the last start(), where an exchange has a choice.
+    [[nodiscard]] virtual std::optional<ExchangeChoice> last_choice() const { return {}; }
 
 protected:
     explicit Exchange(int ranks) : traffic_(std::make_shared<Traffic>(ranks)) {}
@@ -52,6 +67,7 @@ struct ExchangeOptions {
     /// switches, and what they drop is sent again.
     std::size_t open_bytes = 1536 * 1024;
     std::size_t lent_bytes = 0;  ///< lent: by `window`, of memory that the node shares; any may be asked
+    std::string costs_file;      ///< costs: by `auto`, what it has measured; empty: user_costs_file()
     Topology topology;           ///< ranks-per-node; without ranks: asked of MPI by kinds that need it
 };
 
@@ -70,6 +86,8 @@ struct ExchangeKind {
     /// Every row goes straight to its rank: the traffic of a rank is what it sends to each. Otherwise rows pass through
     /// others, and messages beside them tell how many.
     bool direct;
+    bool shares_memory;  ///< all ranks must be on one node; rows in memory that it has lent move with fewer copies
+    bool chooses;        ///< among the others
     std::unique_ptr<Exchange> (*make)(const Communicator& comm, const ExchangeOptions& options);
 };
 
@@ -78,15 +96,19 @@ struct ExchangeKind {
 [[nodiscard]] std::unique_ptr<Exchange> make_node_exchange(const Communicator& comm, const ExchangeOptions& options);
 [[nodiscard]] std::unique_ptr<Exchange> make_bruck_exchange(const Communicator& comm, const ExchangeOptions& options);
 [[nodiscard]] std::unique_ptr<Exchange> make_window_exchange(const Communicator& comm, const ExchangeOptions& options);
+[[nodiscard]] std::unique_ptr<Exchange> make_auto_exchange(const Communicator& comm, const ExchangeOptions& options);
 
 inline constexpr std::array exchange_kinds = {
-    ExchangeKind{"native", "one MPI_Ialltoallv", true, make_native_exchange},
+    ExchangeKind{"native", "one MPI_Ialltoallv", true, false, false, make_native_exchange},
     ExchangeKind{"spread", "isend and irecv in an order rotated by rank, messages cut, so many open at once", true,
-                 make_spread_exchange},
+                 false, false, make_spread_exchange},
     ExchangeKind{"node", "the rows of a pair of nodes travel together, the pairs spread over a node's ranks", false,
-                 make_node_exchange},
-    ExchangeKind{"bruck", "log R steps through other ranks, for tiny rows", false, make_bruck_exchange},
-    ExchangeKind{"window", "through memory that the ranks of one node share, without MPI", true, make_window_exchange},
+                 false, false, make_node_exchange},
+    ExchangeKind{"bruck", "log R steps through other ranks, for tiny rows", false, false, false, make_bruck_exchange},
+    ExchangeKind{"window", "through memory that the ranks of one node share, without MPI", true, true, false,
+                 make_window_exchange},
+    ExchangeKind{"auto", "what takes the least by costs that are measured once and kept in a file", false, false, true,
+                 make_auto_exchange},
 };
 
 /// Owns a duplicate of `comm`. Collective. Throws UserError like parse_exchange.
