@@ -42,7 +42,7 @@ for file in "$build/expar" "$library"; do
     [[ -e $file ]] || fail "$file: not built; scripts/test.sh builds it, see --build-dir"
 done
 mpi_environment "$ranks"
-set -- "$build/expar" mpirun
+set -- "$build/expar" "$build/tests/mpirun"
 # shellcheck source=tests/cli/running.sh
 source "$root/tests/cli/running.sh"
 
@@ -105,7 +105,7 @@ inject_stop() {
 inject_count() {
     local begin
     rm -rf run
-    mpirun -q -n "$ranks" -x LD_PRELOAD="$library" -x EXPAR_FAULT_RANK="$2" -x EXPAR_FAULT_AT=20 "$expar" train \
+    "$mpirun" -n "$ranks" -x LD_PRELOAD="$library" -x EXPAR_FAULT_RANK="$2" -x EXPAR_FAULT_AT=20 "$expar" train \
         "${options[@]}" --steps 20000 --out run $1 --timeout "$timeout" >out.txt 2>err.txt &
     run=$!
     rank_process=()

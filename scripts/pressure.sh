@@ -97,7 +97,7 @@ one_count() {
     shift
     mpi_environment "$count"
     : >"$folder/progress"
-    mpirun -q -n "$count" "$program" --seed "$seed" --first "$first" "${amount[@]}" --timeout "$timeout" \
+    "$build/tests/mpirun" -n "$count" "$program" --seed "$seed" --first "$first" "${amount[@]}" --timeout "$timeout" \
         --progress "$folder/progress" "$@" >"$folder/out" 2>"$folder/err" &
     run=$!
     watch || watched=1

@@ -1,10 +1,12 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # Shared by the scripts of this folder: sourced, not run. Needs `set -euo pipefail` and `root`, the source tree.
 
-build_packages=(
-    build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libcli11-dev
-    nlohmann-json3-dev libtomlplusplus-dev libxxhash-dev zlib1g-dev libgtest-dev python3 python3-venv xz-utils gzip
+packages_without_mpi=(
+    build-essential cmake ninja-build pkg-config libcli11-dev nlohmann-json3-dev libtomlplusplus-dev libxxhash-dev
+    zlib1g-dev libgtest-dev python3 python3-venv xz-utils gzip
 )
+build_packages=("${packages_without_mpi[@]}" openmpi-bin libopenmpi-dev libhdf5-openmpi-dev)
+mpich_packages=("${packages_without_mpi[@]}" mpich libmpich-dev libhdf5-mpich-dev)
 fuzz_packages=(clang-16 libclang-rt-16-dev llvm-16)
 text_packages=(
     bible-kjv bible-kjv-text debian-reference-en debian-reference-de debian-reference-fr debian-reference-es

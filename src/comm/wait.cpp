@@ -69,8 +69,8 @@ private:
 // for may need ours. Sleeps only when a wait has become long, since a rank that sleeps moves no rows of its peers.
 class Patience {
 public:
-    Patience(double timeout_seconds, int spinning_polls)
-        : timeout_seconds_(timeout_seconds), spinning_polls_(spinning_polls) {}
+    Patience(const WaitPolicy& policy, int spinning_polls)
+        : policy_(policy), spinning_polls_(policy.pause ? 0 : spinning_polls) {}
 
     /// Pauses between two polls; false when the deadline has passed.
     bool pause() {
@@ -79,8 +79,10 @@ public:
             return true;
         }
         waited_ = seconds_since(start_);
-        if (waited_ > timeout_seconds_) return false;
-        if (waited_ < seconds_before_sleep)
+        if (waited_ > policy_.timeout_seconds) return false;
+        if (policy_.pause)
+            policy_.pause();
+        else if (waited_ < seconds_before_sleep)
             sched_yield();
         else
             std::this_thread::sleep_for(std::chrono::microseconds(50));
@@ -93,7 +95,7 @@ public:
 private:
     static constexpr double seconds_before_sleep = 1.0;
 
-    double timeout_seconds_;
+    const WaitPolicy& policy_;
     int spinning_polls_;
     Clock::time_point start_ = Clock::now();
     double waited_ = 0;
@@ -113,7 +115,7 @@ constexpr int spinning_flags = 500;
 
 void poll(const std::function<bool()>& done, const Waiter& waiter, const std::function<std::string()>& outstanding) {
     const WaitPolicy& policy = waiter.policy;
-    Patience patience(policy.timeout_seconds, waiter.spinning_polls);
+    Patience patience(policy, waiter.spinning_polls);
     ToldWait told(policy.status, waiter.occasion);
     while (!done()) {
         policy.stages->advance();

@@ -12,7 +12,7 @@ checked=0 failed=0
 refuses() {
     local pattern=$1 code lines
     shift
-    "$mpirun" -q -n 4 "$expar" "$@" >out.txt 2>err.txt
+    "$mpirun" -n 4 "$expar" "$@" >out.txt 2>err.txt
     code=$?
     lines=$(wc -l <err.txt)
     checked=$((checked + 1))

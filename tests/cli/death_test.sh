@@ -41,7 +41,7 @@ expect_end "^3 of 3 ranks ended together, not as meant; rank "
 expect_no_process
 
 rm -rf run
-"$mpirun" -q -n 2 "$expar" train "${options[@]}" --steps 3 --out run >out.txt
+"$mpirun" -n 2 "$expar" train "${options[@]}" --steps 3 --out run >out.txt
 expect_end "^all 2 ranks ended as meant, after step 3$"
 rm run/status/rank-00001
 expect_end "^rank 1 never began$"

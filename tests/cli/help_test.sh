@@ -8,7 +8,7 @@ expar=$1 mpirun=$2
 prints_once() {
     local pattern=$1 output launcher
     shift
-    for launcher in "" "$mpirun -q -n 3"; do
+    for launcher in "" "$mpirun -n 3"; do
         output=$($launcher "$expar" "$@" 2>&1) || { echo "$launcher expar $*: failed: $output"; exit 1; }
         if [[ $(grep -c -- "$pattern" <<<"$output") != 1 ]]; then
             echo "$launcher expar $*: expected one line with '$pattern', got:"

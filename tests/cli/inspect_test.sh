@@ -27,7 +27,7 @@ refuses() {
 }
 
 for ((i = 0; i < 400; ++i)); do echo "line $i of a text that can be learned a little"; done >text.txt
-"$mpirun" -q -n 2 "$expar" train --text text.txt --layers 2 --hidden 16 --heads 2 --intermediate 8 --experts 5 \
+"$mpirun" -n 2 "$expar" train --text text.txt --layers 2 --hidden 16 --heads 2 --intermediate 8 --experts 5 \
     --sequence 24 --batch 3 --steps 4 --threads 1 --ep 2 --checkpoint-every 2 --out run >train.log
 
 file=run
@@ -47,7 +47,7 @@ assert abs(tensors["embedding.weight"]["rms"]["value"] - 0.02) < 0.002, tensors[
 assert abs(tensors["norm.weight"]["rms"]["value"] - 1) < 0.1 and tensors["norm.weight"]["not_finite"] == 0
 PYTHON
 # On several ranks it is said once.
-[[ $("$mpirun" -q -n 3 "$expar" inspect "$file" | grep -c "^checkpoint") == 1 ]] || fail "not said once on 3 ranks"
+[[ $("$mpirun" -n 3 "$expar" inspect "$file" | grep -c "^checkpoint") == 1 ]] || fail "not said once on 3 ranks"
 file=run/routing.h5
 says "^experts  *5, top 2" "^steps  *4: 1 to 4" "^ *0  *1\.[0-9]*  *[0-4] (1" "0 %"
 

@@ -13,7 +13,7 @@ fail() {
     exit 1
 }
 expect_equal() { [[ $1 == "$2" ]] || fail "${3:-}: expected '$2', got '$1'"; }
-on() { "$mpirun" -q -n "$1" "$expar" train --threads 1 "${@:2}"; }
+on() { "$mpirun" -n "$1" "$expar" train --threads 1 "${@:2}"; }
 # numbers_of RUN: what every step found, without how long it took.
 numbers_of() { grep -oE '"(step|loss|learning_rate|gradient_norm|dropped)":[^,}]*' "$1/metrics.jsonl"; }
 # contents_of CHECKPOINT: hash and name of every tensor and moment.
@@ -61,7 +61,7 @@ on 2 --resume --out other --ep 2 --steps 12 >other.log
 diff <(numbers_of long | grep rate) <(numbers_of other | grep rate) || fail "the schedule changed"
 
 # A signal: the step is ended, saved, and the line that is printed goes on.
-"$mpirun" -q -n 3 "$expar" train --threads 1 "${small[@]}" --steps 20000 --out stopped >stopped.log &
+"$mpirun" -n 3 "$expar" train --threads 1 "${small[@]}" --steps 20000 --out stopped >stopped.log &
 launcher=$!
 until [[ -s stopped/metrics.jsonl ]]; do sleep 0.1; kill -0 "$launcher" || fail "$(<stopped.log)"; done
 kill -USR1 "$launcher"

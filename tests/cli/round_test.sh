@@ -19,7 +19,7 @@ for ((i = 0; i < 400; ++i)); do echo "line $i of a text that can be learned a li
 options=(--text text.txt --layers 2 --hidden 16 --heads 2 --intermediate 8 --experts 5 --sequence 24 --batch 3 --steps 4
     --threads 1)
 
-"$mpirun" -q -n 4 "$expar" train "${options[@]}" --ep 2 --checkpoint-every 2 --record-batches \
+"$mpirun" -n 4 "$expar" train "${options[@]}" --ep 2 --checkpoint-every 2 --record-batches \
     --timeline-steps 2:3 --prometheus four.prom --out four >four.log
 expect_equal "$(wc -l <four/metrics.jsonl)" 4
 for file in config.toml summary.json batches.h5 routing.h5 timeline.json checkpoints/step-000000.h5 checkpoints/step-000002.h5 \
@@ -35,13 +35,13 @@ grep -q "parameters, .* of them active" four.log || fail "no parameter count in:
 grep -q "^step 4/4 .*bits/byte.*tokens/s.*dispatch+combine.*load max/mean.*dropped 0" four.log || fail "$(<four.log)"
 
 # Its own configuration starts the same run again, and gives the same numbers.
-"$mpirun" -q -n 4 "$expar" train --config four/config.toml --out again >again.log
+"$mpirun" -n 4 "$expar" train --config four/config.toml --out again >again.log
 expect_equal "$(tail -n 1 again/metrics.jsonl | grep -o '"loss":[^,]*')" \
     "$(tail -n 1 four/metrics.jsonl | grep -o '"loss":[^,]*')"
 cmp four/config.toml again/config.toml
 
 "$expar" eval four --text text.txt --sequence 32 --json one.json >eval.log
-"$mpirun" -q -n 3 "$expar" eval four --text text.txt --sequence 32 --json three.json >>eval.log
+"$mpirun" -n 3 "$expar" eval four --text text.txt --sequence 32 --json three.json >>eval.log
 expect_equal "$(number_of tokens three.json)" "$(number_of tokens one.json)"
 expect_equal "$(number_of bits_per_byte three.json | cut -c 1-8)" "$(number_of bits_per_byte one.json | cut -c 1-8)"
 
@@ -53,7 +53,7 @@ total=$(loads_of one.json | grep -o '[0-9]*' | awk '{ sum += $1 } END { print su
 expect_equal "$total" $((2 * 2 * $(number_of tokens one.json)))
 
 "$expar" generate four --prompt "line" --bytes 20 --seed 3 >one.txt
-"$mpirun" -q -n 3 "$expar" generate four --prompt "line" --bytes 20 --seed 3 | tr -d '\r' >three.txt
+"$mpirun" -n 3 "$expar" generate four --prompt "line" --bytes 20 --seed 3 | tr -d '\r' >three.txt
 cmp <(tr -d '\r' <one.txt) three.txt
 
 "$expar" export four --hf hf >export.log

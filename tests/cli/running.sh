@@ -17,13 +17,22 @@ fail() {
     exit 1
 }
 
+# ranks_below PROCESS: the processes of the program that a launcher has started: its children with Open MPI, those of a
+# proxy with MPICH.
+ranks_below() {
+    local process
+    for process in $(pgrep --parent "$1"); do
+        if [[ /proc/$process/exe -ef $expar ]]; then echo "$process"; else ranks_below "$process"; fi
+    done
+}
+
 # start_run RANKS FLAG...: in the folder `run`; returns after some steps, with the processes in `rank_process`. It has steps
 # for many seconds, of which a test uses the first: it must not go on for ever where nobody ends it.
 start_run() {
     local ranks=$1 i process rank
     shift
     rm -rf run
-    "$mpirun" -q "${mpirun_flags[@]}" -n "$ranks" "$expar" train "${options[@]}" --steps 20000 --out run "$@" >out.txt 2>err.txt &
+    "$mpirun" "${mpirun_flags[@]}" -n "$ranks" "$expar" train "${options[@]}" --steps 20000 --out run "$@" >out.txt 2>err.txt &
     run=$!
     for ((i = 0; i < 600; ++i)); do
         [[ ! -s run/metrics.jsonl ]] || break
@@ -32,8 +41,8 @@ start_run() {
     done
     sleep 0.3
     rank_process=()
-    for process in $(pgrep --parent "$run"); do
-        rank=$(tr '\0' '\n' <"/proc/$process/environ" | sed --quiet 's/^OMPI_COMM_WORLD_RANK=//p')
+    for process in $(ranks_below "$run"); do
+        rank=$(tr '\0' '\n' <"/proc/$process/environ" | sed --quiet --regexp-extended 's/^(OMPI_COMM_WORLD|PMI)_RANK=//p')
         rank_process[rank]=$process
     done
     ((${#rank_process[@]} == ranks)) || fail "found ${#rank_process[@]} processes of $ranks ranks"

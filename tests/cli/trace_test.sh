@@ -94,7 +94,7 @@ trace import ids.npy "${documents[@]}" --out npy.h5
 trace import ids.jsonl --field routing=topk --field request=id "${documents[@]}" --out jsonl.h5
 trace import ids.jsonl.gz --field routing=topk --field request=id "${documents[@]}" --out jsonl_gz.h5
 for file in i64 gz npy jsonl jsonl_gz; do is_same $file.h5 raw.h5; done
-"$mpirun" -q -n 2 "$expar" trace import ids.npy "${documents[@]}" --out ranks.h5 >said.txt
+"$mpirun" -n 2 "$expar" trace import ids.npy "${documents[@]}" --out ranks.h5 >said.txt
 [[ $(wc -l <said.txt) == 1 ]] || fail "not said once on 2 ranks: $(<said.txt)"
 is_same ranks.h5 raw.h5
 # The ids of another order are another trace.

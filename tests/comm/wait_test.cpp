@@ -109,6 +109,13 @@ TEST_F(TransferTest, ATimeoutNamesRankPhaseLayerPeersAndCounts) {
     EXPECT_EQ(completions, 0);
 }
 
+TEST(WaitPolicyTest, AWaitPausesAsThePolicySays) {
+    int pauses = 0, polls = 0;
+    const WaitPolicy policy{.on_stuck_call = {}, .pause = [&pauses] { ++pauses; }};
+    wait_until([&polls] { return ++polls == 4; }, policy, {"test"}, 0, {});
+    EXPECT_EQ(pauses, 3);
+}
+
 TEST_F(TransferTest, MemoryIsSharedUntilTheRowsHaveMoved) {
     const auto memory = std::make_shared<int>(1);
     Transfer first = start();

@@ -34,6 +34,9 @@ struct WaitPolicy {
     RankStatus* status = nullptr;
     /// Moved on by every wait.
     std::shared_ptr<OpenStages> stages = std::make_shared<OpenStages>();
+    /// Between two polls, in place of giving the processor away: for a simulator, whose clock moves in calls alone.
+    /// Empty: as fits a processor. The deadline counts real seconds either way.
+    std::function<void()> pause = {};
 };
 
 /// A wait outlasted its deadline. what() names rank, phase, layer, the peers outstanding and what was expected of them;
