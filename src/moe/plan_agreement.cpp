@@ -21,7 +21,9 @@ private:
 };
 
 std::uint32_t seal_of(const Announcement& announcement, int from, int to, std::uint32_t plan_hash) {
-    return Hash().add(plan_hash).add(announcement.rows).add(announcement.choices).add(from).add(to).value();
+    Hash hash;
+    hash.add(plan_hash).add(announcement.rows).add(announcement.choices).add(announcement.carried);
+    return hash.add(from).add(to).value();
 }
 
 std::string hexadecimal(std::uint32_t number) {
@@ -39,6 +41,7 @@ std::uint32_t hash_of_plan(int top_k, DType weight_dtype, const PlanScope& scope
     hash.add(placement.experts());
     for (int m = 0; m < placement.members(); ++m) {
         hash.add(-1);
+        hash.add(scope.node_of(m));
         for (const int expert : placement.experts_on(scope.layer, m)) hash.add(expert);
     }
     return hash.value();
@@ -48,9 +51,12 @@ std::vector<int> sealed(const SourcePlan& source, const PlanScope& scope, std::u
     std::vector<int> values;
     for (int m = 0; m < int(source.rows_to.size()); ++m) {
         Announcement announcement;
-        if (m != scope.member) announcement = {source.rows_to[m], source.returns_to[m]};
+        if (m != scope.member) {
+            const auto& carried = source.carried.rows_to;
+            announcement = {source.rows_to[m], source.returns_to[m], carried.empty() ? 0 : carried[m]};
+        }
         const std::uint32_t seal = seal_of(announcement, scope.member, m, plan_hash);
-        values.insert(values.end(), {announcement.rows, announcement.choices, int(seal)});
+        values.insert(values.end(), {announcement.rows, announcement.choices, announcement.carried, int(seal)});
     }
     return values;
 }
@@ -59,13 +65,15 @@ std::vector<Announcement> unsealed(std::span<const int> received, const PlanScop
     std::vector<Announcement> announced;
     for (int m = 0; m < int(received.size()) / Announcement::values; ++m) {
         const auto values = received.subspan(std::size_t(m) * Announcement::values, Announcement::values);
-        announced.push_back({values[0], values[1]});
+        announced.push_back({values[0], values[1], values[2]});
         const std::uint32_t expected = seal_of(announced.back(), m, scope.member, plan_hash);
-        if (std::uint32_t(values[2]) != expected)
-            throw Error(concat("plan of layer ", scope.layer, ": member ", m, " announces ", values[0], " rows with ",
-                               values[1], " choices for member ", scope.member, " under the seal ",
-                               hexadecimal(std::uint32_t(values[2])), ", expected ", hexadecimal(expected),
-                               ": its k, order, type or placement is another one, or a count changed on its way"));
+        const auto seal = std::uint32_t(values[3]);
+        if (seal != expected)
+            throw Error(
+                concat("plan of layer ", scope.layer, ": member ", m, " announces ", values[0], " rows with ",
+                       values[1], " choices for member ", scope.member, " under the seal ", hexadecimal(seal),
+                       ", expected ", hexadecimal(expected),
+                       ": its k, order, type, placement or topology is another one, or a count changed on its way"));
     }
     return announced;
 }

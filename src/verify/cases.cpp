@@ -104,6 +104,11 @@ std::vector<VerifyCase> verify_cases() {
         c.train.combine = "reduced";
         c.train.chunks = 2;
     });
+    add("node_reduced", Feature::none, [](VerifyCase& c) {
+        c.train.combine = "node_reduced";
+        c.train.exchange = "native:ranks-per-node=2";
+        c.train.chunks = 2;
+    });
     return cases;
 }
 
