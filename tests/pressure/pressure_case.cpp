@@ -160,7 +160,8 @@ std::vector<PressureStep> random_steps(Dice& dice, int passes) {
 void choose_kinds(Dice& dice, PressureCase& made) {
     made.dispatcher = dice.one_of(dispatcher_names());
     made.exchange = dice.one_of(exchange_names());
-    if (dice.once_in(2)) made.exchange += concat(":ranks-per-node=", dice.between(1, 3));
+    if (dice.once_in(2)) made.nodes = concat(":ranks-per-node=", dice.between(1, 3));
+    made.exchange += made.nodes;
     made.device = dice.once_in(3) ? "reference" : "cpu";
     made.order = combine_orders[std::size_t(dice.below(int(combine_orders.size())))].value;
     made.random_values = dice.once_in(2);
