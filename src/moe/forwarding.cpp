@@ -19,8 +19,9 @@ int total(const std::vector<int>& counts) {
 
 // Makes the lists of a member that carries, forwards and receives rows.
 //
-//  source 0 ──────────────► member 4      first: to members of the own node, and to one of each other node
-//      └──────► member 3 ─► member 4      second: what member 3 was sent for others of its node
+//            first                second
+//  source 0 ───────► member 1                  on one node with it
+//         └────────► member 2 ───────► member 3   on the other: member 2 forwards, and may need the row itself
 class ForwardedPlan {
 public:
     ForwardedPlan(DispatchPlan& plan, const Arrivals& arrivals, const PlanScope& scope)
