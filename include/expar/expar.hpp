@@ -43,6 +43,7 @@
 #include "expar/comm/mpi_library.hpp"         // which MPI this is
 #include "expar/comm/open_stages.hpp"         // what any wait moves on
 #include "expar/comm/rank_status.hpp"         // what a rank did last
+#include "expar/comm/staged_transfers.hpp"    // two transfers, one behind the other
 #include "expar/comm/start_messages.hpp"      // rows to and from chosen ranks
 #include "expar/comm/topology.hpp"            // which ranks share a node
 #include "expar/comm/traffic.hpp"             // what was handed to MPI

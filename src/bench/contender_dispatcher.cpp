@@ -49,7 +49,8 @@ DispatcherContender::DispatcherContender(const CellContext& context, const std::
       device_(context.options.make_device()),
       dispatcher_(context.options.make_dispatcher(name, context.options.exchange, context.world, *device_)),
       routing_(to_routing(context.mine(), *device_)),
-      oracle_(context.routed(), context.world.rank(), combine_order(order), {context.cell.hidden, context.dtype}) {}
+      oracle_(context.routed(), context.world.rank(), combine_order(order), {context.cell.hidden, context.dtype},
+              topology_for(context.options.exchange, context.world)) {}
 
 DispatcherContender::~DispatcherContender() = default;
 

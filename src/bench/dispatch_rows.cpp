@@ -170,7 +170,9 @@ double link_seconds(const CellContext& context, const RowCount& busiest, const s
     const double rate = context.options.link.bytes_per_second;
     if (rate <= 0) return 0;
     const bool home = region == Region::combine || region == Region::dispatch_backward;
-    const std::int64_t carried = !home ? busiest.x2 : order == "reduced" ? busiest.x1 : busiest.x0;
+    const std::int64_t carried = !home || order == "node_reduced" ? busiest.x2
+                                 : order == "reduced"             ? busiest.x1
+                                                                  : busiest.x0;
     return double(carried) * double(context.row_bytes()) / rate;
 }
 

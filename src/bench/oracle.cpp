@@ -46,8 +46,9 @@ float rounded_once(float value) {
 
 }  // namespace
 
-DispatchOracle::DispatchOracle(const RoutedLayer& routed, int member, CombineOrder order, RowShape rows)
-    : member_(member), order_(order), shape_(rows) {
+DispatchOracle::DispatchOracle(const RoutedLayer& routed, int member, CombineOrder order, RowShape rows,
+                               Topology topology)
+    : member_(member), order_(order), topology_(std::move(topology)), shape_(rows) {
     if (int(routed.all.size()) != routed.placement->members() || member < 0 || member >= int(routed.all.size()))
         throw Error(concat("oracle: member ", member, " of a routing of ", routed.all.size(),
                            " ranks and a placement of ", routed.placement->members()));
@@ -156,11 +157,30 @@ void DispatchOracle::sum_choices(Sum sum, int token, std::span<float> to) const 
             if (choice.host >= 0) add_term(sum, token, choice, to);
         return;
     }
+    if (order_ == CombineOrder::reduced) return add_partials(sum, token, -1, to);
+    std::vector<float> of_node(to.size());
+    for (int node = 0; node < std::max(topology_.nodes(), 1); ++node) {
+        std::ranges::fill(of_node, 0.f);
+        add_partials(sum, token, node, of_node);
+        with_element(shape_.dtype, [&]<class Element>(Element) {
+            for (std::size_t c = 0; c < to.size(); ++c) to[c] += rounded_once<Element>(of_node[c]);
+        });
+    }
+}
+
+int DispatchOracle::node_of(int member) const {
+    return topology_.node_of.empty() ? 0 : topology_.node_of[std::size_t(member)];
+}
+
+// Those of the hosts on a node, or of all: -1.
+void DispatchOracle::add_partials(Sum sum, int token, int node, std::span<float> to) const {
+    const auto choices = std::span(choices_).subspan(std::size_t(token) * top_k_, top_k_);
     std::vector<float> partial(to.size());
     for (std::size_t j = 0; j < choices.size(); ++j) {
         const auto same_host = [&](const Choice& other) { return other.host == choices[j].host; };
         if (choices[j].host < 0 || std::any_of(choices.begin(), choices.begin() + std::ptrdiff_t(j), same_host))
             continue;
+        if (node >= 0 && node_of(choices[j].host) != node) continue;
         std::ranges::fill(partial, 0.f);
         for (const auto& choice : choices)
             if (same_host(choice)) add_term(sum, token, choice, partial);

@@ -36,6 +36,8 @@ std::optional<Stages> stages_of(std::string_view dispatcher, std::string_view or
                                 const RowNumbers& numbers) {
     const bool deduplicated = dispatcher == "packed";
     if (!deduplicated && dispatcher != "naive") return std::nullopt;
+    const bool home = region == Region::combine || region == Region::dispatch_backward;
+    if (home && order == "node_reduced") return std::nullopt;
     switch (region) {
         case Region::dispatch:
         case Region::dispatch_cached:

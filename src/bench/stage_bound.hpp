@@ -14,7 +14,7 @@ struct Stages {
     Region alltoallv = Region::copy;  ///< the region of AlltoallvContender that moves its rows; copy: none
 };
 
-/// Of the dispatchers that pack, exchange and unpack ("packed", "naive"); none for others.
+/// Of the dispatchers that pack, exchange and unpack ("packed", "naive"); none for others, nor for sums by node.
 [[nodiscard]] std::optional<Stages> stages_of(std::string_view dispatcher, std::string_view order, Region region,
                                               const RowNumbers& numbers);
 

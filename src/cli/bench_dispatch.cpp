@@ -19,9 +19,10 @@ int run_dispatch(DispatchCommand& command, const Communicator& world) {
     sweep.judge(world);
     static_cast<void>(parse_exchange(command.exchange, world.size()));
     for (const std::string& order : command.orders) static_cast<void>(combine_order(order));
-    const Topology topology = sweep.flags.topology(world);
+    const std::string exchange = exchange_on_nodes(command.exchange, sweep.flags.ranks_per_node, world);
+    const Topology topology = topology_for(exchange, world);
     const DispatchBenchOptions options{.dispatchers = dispatchers_for(command.dispatchers, topology, world),
-                                       .exchange = command.exchange,
+                                       .exchange = exchange,
                                        .orders = command.orders,
                                        .topology = topology,
                                        .link = sweep.node_link(),
@@ -41,7 +42,7 @@ int run_dispatch(DispatchCommand& command, const Communicator& world) {
 Runner add_bench_dispatch(CLI::App& command) {
     const auto asked = std::make_shared<DispatchCommand>(command);
     add_dispatchers(command, asked->dispatchers);
-    add_list(command, "--order", asked->orders, "of combine: exact, reduced");
+    add_list(command, "--order", asked->orders, concat("of combine: ", names_of(combine_orders)));
     command.add_option("--exchange", asked->exchange, "of dispatchers that stand on one")->capture_default_str();
     command.add_flag("--cached-plan", asked->cached_plan, "also with a plan that is there already");
     return [asked](const Communicator& world) { return run_dispatch(*asked, world); };

@@ -26,10 +26,11 @@ int run_layer(LayerCommand& command, const Communicator& world) {
     expect_positive("--intermediate", std::span(&command.intermediate, 1));
     static_cast<void>(parse_exchange(command.exchange, world.size()));
     for (const std::string& order : command.orders) static_cast<void>(combine_order(order));
-    const Topology topology = sweep.flags.topology(world);
+    const std::string exchange = exchange_on_nodes(command.exchange, sweep.flags.ranks_per_node, world);
+    const Topology topology = topology_for(exchange, world);
     const LayerBenchOptions options{
         .dispatch = {.dispatchers = dispatchers_for(command.dispatchers, topology, world),
-                     .exchange = command.exchange,
+                     .exchange = exchange,
                      .orders = command.orders,
                      .topology = topology,
                      .link = sweep.node_link(),
@@ -56,7 +57,7 @@ Runner add_bench_layer(CLI::App& command) {
     add_list(command, "--chunks", asked->chunks, "parts that a layer's tokens travel in, while experts compute");
     command.add_option("--intermediate", asked->intermediate, "columns within an expert")->capture_default_str();
     add_dispatchers(command, asked->dispatchers);
-    add_list(command, "--order", asked->orders, "of combine: exact, reduced");
+    add_list(command, "--order", asked->orders, concat("of combine: ", names_of(combine_orders)));
     command.add_option("--exchange", asked->exchange, "of dispatchers that stand on one")->capture_default_str();
     return [asked](const Communicator& world) { return run_layer(*asked, world); };
 }

@@ -6,6 +6,7 @@
 #include "expar/base/names.hpp"
 #include "expar/bench/measure_together.hpp"
 #include "expar/bench/trace_workload.hpp"
+#include "expar/comm/exchange.hpp"
 #include "expar/train/train_options.hpp"
 
 namespace expar::cli {
@@ -105,6 +106,12 @@ void add_dispatchers(CLI::App& command, std::vector<std::string>& names) {
     std::string known;
     for (const std::string& name : dispatcher_names()) known += concat(name, ", ");
     add_list(command, "--dispatcher", names, concat("what moves them: ", known, "all"));
+}
+
+std::string exchange_on_nodes(const std::string& exchange, int ranks_per_node, const Communicator& world) {
+    const ExchangeSpec spec = parse_exchange(exchange, world.size());
+    const bool given = !spec.options.topology.node_of.empty();
+    return ranks_per_node == 0 || given ? exchange : concat(exchange, ":ranks-per-node=", ranks_per_node);
 }
 
 std::vector<std::string> dispatchers_for(const std::vector<std::string>& asked, const Topology& topology,

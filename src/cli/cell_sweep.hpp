@@ -52,6 +52,10 @@ CLI::Option* add_list(CLI::App& command, const std::string& flag, Values& values
     return command.add_option(flag, values, help)->delimiter(',')->capture_default_str();
 }
 
+/// --exchange with the nodes of --ranks-per-node, unless it names some itself, so that what moves rows knows the same
+/// nodes as what counts them.
+[[nodiscard]] std::string exchange_on_nodes(const std::string& exchange, int ranks_per_node, const Communicator& world);
+
 /// --dispatcher, and which of those asked for can run there: says so on rank 0 when one is left out. Throws UserError
 /// on every rank for an unknown one.
 void add_dispatchers(CLI::App& command, std::vector<std::string>& names);

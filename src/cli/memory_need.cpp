@@ -46,7 +46,7 @@ MemoryNeed predict_memory(const ModelOptions& model, const TrainOptions& train, 
     const StepShape shape{.model = model,
                           .tokens = double(divide_up(train.batch, ranks)) * train.sequence,
                           .members = members,
-                          .reduced = train.combine == "reduced",
+                          .reduced = train.combine != "exact",
                           .recompute = train.recompute,
                           .row_bytes = train.dtype == "bf16" ? 2.0 : 4.0};
     return {.parameters_bytes = whole(copies * elements * 4 + packed * (pairs ? 2 : 4)),

@@ -31,7 +31,7 @@ struct StepShape {
     ModelOptions model;  ///< resolved
     double tokens = 0;
     int members = 1;       ///< ranks of the EP group
-    bool reduced = false;  ///< combine order
+    bool reduced = false;  ///< combine order: not exact
     bool recompute = false;
     double row_bytes = 4;  ///< of an element of activations, of their gradients and of what travels
 };

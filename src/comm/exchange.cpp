@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "exchange_shape.hpp"
 #include "expar/base/names.hpp"
@@ -55,6 +56,11 @@ std::shared_ptr<std::byte> Exchange::lend(std::size_t bytes) {
 std::unique_ptr<Exchange> make_exchange(std::string_view specification, const Communicator& comm) {
     const ExchangeSpec spec = parse_exchange(specification, comm.size());
     return entry_named(exchange_kinds, "exchange", spec.kind).make(comm, spec.options);
+}
+
+Topology topology_for(std::string_view specification, const Communicator& comm) {
+    ExchangeSpec spec = parse_exchange(specification, comm.size());
+    return spec.options.topology.node_of.empty() ? discover_topology(comm) : std::move(spec.options.topology);
 }
 
 std::vector<std::string> exchange_names() {

@@ -3,7 +3,7 @@
 #include <numeric>
 #include <utility>
 
-#include "expar/moe/dispatch_plan.hpp"
+#include "node_sums.hpp"
 
 namespace expar {
 namespace {
@@ -21,10 +21,15 @@ public:
         list_choice_returns(device);
         if (source_.delivery == Delivery::once_per_choice) {
             list_choice_places(device);
-        } else if (plan_.order == CombineOrder::reduced) {
-            list_partials(weight_dtype, device);
-            list_partial_returns(device);
+            if (plan_.order == CombineOrder::node_reduced) list_sums_of_places(plan_, scope_, device);
+            return;
         }
+        if (source_.delivery == Delivery::once_per_node) list_choice_hosts(device);
+        if (plan_.order == CombineOrder::exact) return;
+        list_partials(weight_dtype, device);
+        if (plan_.order == CombineOrder::reduced) list_partial_returns(device);
+        if (plan_.order == CombineOrder::node_reduced && source_.delivery == Delivery::once_per_member)
+            list_sums_of_partials(plan_, source_.member_of, scope_, device);
     }
 
 private:
@@ -109,18 +114,11 @@ private:
         }
     }
 
-    // Where row 0 from each other member stands in Stacked{own, received}.
-    static std::vector<int> starts(const std::vector<int>& counts, int own) {
-        std::vector<int> result(counts.size());
-        std::exclusive_scan(counts.begin(), counts.end(), result.begin(), own);
-        return result;
-    }
-
     // Where this member, as a source, finds the output of each choice.
     void list_choice_returns(Device& device) {
         plan_.choice_returns = Array<int>(device, source_.member_of.size());
         const auto out = plan_.choice_returns.host();
-        auto next = starts(plan_.returns.recv, plan_.expert_offsets.back());
+        auto next = row_starts(plan_.returns.recv, plan_.expert_offsets.back());
         auto own = row_of_.begin();  // of the rows that stayed, whose choices are in this order, too
         for (std::size_t i = 0; i < out.size(); ++i) {
             const int m = source_.member_of[i];
@@ -131,19 +129,23 @@ private:
 
     // The same for sums over places: of this member in its expert rows, of the others in the returns received.
     void list_choice_places(Device& device) {
-        plan_.choice_host = Array<int>(device, source_.member_of.size());
+        list_choice_hosts(device);
         plan_.choice_row = Array<int>(device, source_.member_of.size());
-        std::ranges::copy(source_.member_of, plan_.choice_host.host().begin());
         std::ranges::transform(
             plan_.choice_returns.host(), plan_.choice_row.host().begin(),
             [served = plan_.expert_offsets.back()](int row) { return row < served ? row : row - served; });
+    }
+
+    void list_choice_hosts(Device& device) {
+        plan_.choice_host = Array<int>(device, source_.member_of.size());
+        std::ranges::copy(source_.member_of, plan_.choice_host.host().begin());
     }
 
     // Where it finds the partial sums of a token.
     void list_partial_returns(Device& device) {
         plan_.partial_returns = Array<int>(device, source_.member_of.size());
         std::ranges::copy(source_.member_of, plan_.partial_returns.host().begin());
-        auto next = starts(plan_.rows.send, plan_.own_rows);
+        auto next = row_starts(plan_.rows.send, plan_.own_rows);
         next[scope_.member] = 0;
         for (int t = 0; t < plan_.tokens; ++t) {
             // members, -1 in front of them → a row of each one once, -1 behind them

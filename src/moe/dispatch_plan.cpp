@@ -1,15 +1,15 @@
 #include "expar/moe/dispatch_plan.hpp"
 
-#include <array>
-
-#include "expar/base/names.hpp"
+#include <algorithm>
 
 namespace expar {
 
 CombineOrder combine_order(std::string_view name) {
-    constexpr std::array<Named<CombineOrder>, 2> orders = {
-        {{"exact", CombineOrder::exact}, {"reduced", CombineOrder::reduced}}};
-    return entry_named(orders, "combine order", name).value;
+    return entry_named(combine_orders, "combine order", name).value;
+}
+
+std::string_view name_of(CombineOrder order) {
+    return std::ranges::find(combine_orders, order, &Named<CombineOrder>::value)->name;
 }
 
 int header_columns(int top_k, DType weight_dtype) {

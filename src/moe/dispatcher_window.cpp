@@ -5,6 +5,7 @@
 #include "expar/compute/rows.hpp"
 #include "expar/moe/dispatcher.hpp"
 #include "expar/observe/stopwatch.hpp"
+#include "node_sums.hpp"
 #include "plan_agreement.hpp"
 #include "stores_for.hpp"
 #include "window_movements.hpp"
@@ -49,9 +50,16 @@ private:
 class WindowDispatcher : public Dispatcher {
 public:
     WindowDispatcher(std::string_view exchange, const Communicator& group, Device& device)
-        : exchange_(exchange), group_(group.duplicate()), device_(device), movements_(group_), traffic_(group.size()) {}
+        : exchange_(exchange),
+          group_(group.duplicate()),
+          topology_(topology_for(exchange, group_)),
+          device_(device),
+          movements_(group_),
+          traffic_(group.size()) {}
 
-    DispatchPlan plan(const Routing& routing, const PlanScope& scope) override {
+    DispatchPlan plan(const Routing& routing, const PlanScope& asked) override {
+        PlanScope scope = asked;
+        scope.topology = &topology_;
         if (packed_) return packed_->plan(routing, scope);
         {
             const Stopwatch watch(counters_.seconds);
@@ -180,6 +188,7 @@ private:
             choices_of.push_back(record.choices);
         }
         DispatchPlan plan = plan_from_counts(mine, choices_of, routing, scope);
+        if (plan.order == CombineOrder::node_reduced) list_sums_of_places(plan, scope, routing.weights.device());
         plan.number = number;
         return plan;
     }
@@ -249,6 +258,11 @@ private:
 
     Matrix summed(const DispatchPlan& plan, const Places& places, ConstRows weights) {
         Matrix out(device_, places.dtype, plan.tokens, places.cols);
+        if (plan.order == CombineOrder::node_reduced) {
+            const std::int64_t besides = sum_by_node(device_, plan, places, weights, out);
+            count_stored(besides + std::int64_t(out.view().bytes()));
+            return out;
+        }
         const auto order =
             plan.order == CombineOrder::exact ? RowOperations::Order::by_choice : RowOperations::Order::by_base;
         const auto bytes = std::int64_t(out.view().bytes());
@@ -271,6 +285,7 @@ private:
 
     std::string exchange_;
     Communicator group_;
+    Topology topology_;
     Device& device_;
     DispatchCounters counters_;
     WindowMovements movements_;

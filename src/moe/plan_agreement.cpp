@@ -23,7 +23,7 @@ private:
 
 std::uint32_t seal_of(const Announcement& announcement, int from, int to, std::uint32_t plan_hash) {
     Hash hash;
-    hash.add(plan_hash).add(announcement.rows).add(announcement.choices);
+    hash.add(plan_hash).add(announcement.rows).add(announcement.choices).add(announcement.carried);
     return hash.add(announcement.all_rows).add(announcement.all_choices).add(from).add(to).value();
 }
 
@@ -42,6 +42,7 @@ std::uint32_t hash_of_plan(int top_k, DType weight_dtype, const PlanScope& scope
     hash.add(placement.experts());
     for (int m = 0; m < placement.members(); ++m) {
         hash.add(-1);
+        hash.add(scope.node_of(m));
         for (const int expert : placement.experts_on(scope.layer, m)) hash.add(expert);
     }
     return hash.value();
@@ -49,15 +50,21 @@ std::uint32_t hash_of_plan(int top_k, DType weight_dtype, const PlanScope& scope
 
 std::vector<int> sealed(const SourcePlan& source, const PlanScope& scope, std::uint32_t plan_hash) {
     const auto to_others = [&scope](const std::vector<int>& counts) {
-        return std::accumulate(counts.begin(), counts.end(), -counts[scope.member]);
+        return std::accumulate(counts.begin(), counts.end(), -counts[std::size_t(scope.member)]);
     };
-    const int all_rows = to_others(source.rows_to), all_choices = to_others(source.returns_to);
+    const Announcement of_all{0, 0, to_others(source.rows_to), to_others(source.returns_to), 0};
     std::vector<int> values;
     for (int m = 0; m < int(source.rows_to.size()); ++m) {
-        Announcement announcement{0, 0, all_rows, all_choices};
-        if (m != scope.member) announcement.rows = source.rows_to[m], announcement.choices = source.returns_to[m];
-        const std::uint32_t seal = seal_of(announcement, scope.member, m, plan_hash);
-        values.insert(values.end(), {announcement.rows, announcement.choices, all_rows, all_choices, int(seal)});
+        Announcement said = of_all;
+        if (m != scope.member) {
+            const auto& carried = source.carried.rows_to;
+            said.rows = source.rows_to[m];
+            said.choices = source.returns_to[m];
+            said.carried = carried.empty() ? 0 : carried[m];
+        }
+        const std::uint32_t seal = seal_of(said, scope.member, m, plan_hash);
+        values.insert(values.end(),
+                      {said.rows, said.choices, said.all_rows, said.all_choices, said.carried, int(seal)});
     }
     return values;
 }
@@ -66,13 +73,15 @@ std::vector<Announcement> unsealed(std::span<const int> received, const PlanScop
     std::vector<Announcement> announced;
     for (int m = 0; m < int(received.size()) / Announcement::values; ++m) {
         const auto values = received.subspan(std::size_t(m) * Announcement::values, Announcement::values);
-        announced.push_back({values[0], values[1], values[2], values[3]});
+        announced.push_back({values[0], values[1], values[2], values[3], values[4]});
         const std::uint32_t expected = seal_of(announced.back(), m, scope.member, plan_hash);
-        if (std::uint32_t(values[4]) != expected)
-            throw Error(concat("plan of layer ", scope.layer, ": member ", m, " announces ", values[0], " rows with ",
-                               values[1], " choices for member ", scope.member, " under the seal ",
-                               hexadecimal(std::uint32_t(values[4])), ", expected ", hexadecimal(expected),
-                               ": its k, order, type or placement is another one, or a count changed on its way"));
+        const auto seal = std::uint32_t(values[5]);
+        if (seal != expected)
+            throw Error(
+                concat("plan of layer ", scope.layer, ": member ", m, " announces ", values[0], " rows with ",
+                       values[1], " choices for member ", scope.member, " under the seal ", hexadecimal(seal),
+                       ", expected ", hexadecimal(expected),
+                       ": its k, order, type, placement or topology is another one, or a count changed on its way"));
     }
     return announced;
 }

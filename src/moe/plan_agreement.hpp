@@ -8,18 +8,19 @@
 
 namespace expar {
 
-/// Tells plans apart that would misread each other's counts: layer, k, order, type of the weights, and the layer's
-/// placement.
+/// Tells plans apart that would misread each other's counts: layer, k, order, type of the weights, the layer's
+/// placement, and the topology.
 [[nodiscard]] std::uint32_t hash_of_plan(int top_k, DType weight_dtype, const PlanScope& scope);
 
 /// What a member says before it sends headers.
 struct Announcement {
-    static constexpr int values = 5;
+    static constexpr int values = 6;
 
     int rows = 0;      ///< delivered rows that are on their way
     int choices = 0;   ///< in them
     int all_rows = 0;  ///< the same to all others
     int all_choices = 0;
+    int carried = 0;  ///< rows that are carried here, to be forwarded or, from the own node, to stay
 };
 
 /// One for each member, Announcement::values numbers each, sealed with the plan's hash.

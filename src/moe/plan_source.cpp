@@ -2,7 +2,7 @@
 #include <cstring>
 #include <utility>
 
-#include "expar/moe/dispatch_plan.hpp"
+#include "forwarding.hpp"
 
 namespace expar {
 namespace {
@@ -86,6 +86,8 @@ SourcePlan plan_source(const Routing& routing, const PlanScope& scope, Delivery 
     plan.top_k = routing.top_k;
     choose_hosts(routing, scope, plan);
     write_headers(routing, scope.member, plan);
+    if (delivery == Delivery::once_per_node)
+        plan.carried = carried_rows(plan.member_of, plan.top_k, scope, routing.weights.device());
     return plan;
 }
 

@@ -66,6 +66,7 @@ std::vector<VerifyCase> verify_cases() {
     add("seven_experts", Feature::uneven_experts, [](VerifyCase& c) { c.model.experts = 7; });
     add("shuffled", Feature::shuffled, [](VerifyCase& c) {
         c.train.placement = "shuffled";
+        c.train.exchange = "native:ranks-per-node=2";
         c.train.chunks = 2;
     });
     add("empty_rank", Feature::empty_rank, [](VerifyCase& c) {
@@ -102,6 +103,11 @@ std::vector<VerifyCase> verify_cases() {
     });
     add("reduced", Feature::none, [](VerifyCase& c) {
         c.train.combine = "reduced";
+        c.train.chunks = 2;
+    });
+    add("node_reduced", Feature::none, [](VerifyCase& c) {
+        c.train.combine = "node_reduced";
+        c.train.exchange = "native:ranks-per-node=2";
         c.train.chunks = 2;
     });
     return cases;

@@ -103,13 +103,13 @@ void VerifyReport::print(std::ostream& out) const {
         if (!summaries.contains(key)) order.push_back(key);
         summaries[key].add(row);
     }
-    out << std::left << std::setw(24) << "case" << std::setw(11) << "dispatcher" << std::right << std::setw(6)
+    out << std::left << std::setw(24) << "case" << std::setw(14) << "dispatcher" << std::right << std::setw(6)
         << "EPxDP" << std::setw(9) << "compared" << std::setw(9) << "bitwise" << std::setw(11) << "vs 1 rank"
         << std::setw(11) << "vs other" << std::setw(9) << "dropped" << std::setw(7) << "clip" << std::setw(7) << "load"
         << "  result\n";
     for (const auto& key : order) {
         const Summary& s = summaries[key];
-        out << std::left << std::setw(24) << std::get<0>(key) << std::setw(11) << std::get<1>(key) << std::right
+        out << std::left << std::setw(24) << std::get<0>(key) << std::setw(14) << std::get<1>(key) << std::right
             << std::setw(6) << concat(std::get<2>(key), "x", std::get<3>(key)) << std::setw(9) << s.compared
             << std::setw(9) << s.bitwise << std::setprecision(2) << std::scientific << std::setw(11) << s.one_rank
             << std::setw(11) << s.float64 << std::fixed << std::setw(9) << s.dropped << std::setw(7) << s.clip_factor

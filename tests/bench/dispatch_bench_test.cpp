@@ -16,7 +16,8 @@ constexpr DispatchCell cell{.tokens = 12, .hidden = 40, .top_k = 2, .experts = 6
 class DispatchBenchTest : public testing::Test {
 protected:
     DispatchBenchOptions options(std::vector<std::string> dispatchers = {"packed"}) const {
-        DispatchBenchOptions options{.dispatchers = std::move(dispatchers), .orders = {"exact", "reduced"}};
+        DispatchBenchOptions options{.dispatchers = std::move(dispatchers),
+                                     .orders = {"exact", "reduced", "node_reduced"}};
         options.topology = discover_topology(world);
         options.patience = {.seconds = 0, .at_least = 3};
         options.make_device = [] { return make_cpu_device(1); };
@@ -35,7 +36,7 @@ protected:
 
 TEST_F(DispatchBenchTest, EveryDispatcherMovesEveryRowRightly) {
     const auto rows = bench(options(dispatcher_names()));
-    EXPECT_EQ(rows.size(), 8 * 2 * dispatcher_names().size());
+    EXPECT_EQ(rows.size(), 8 * 3 * dispatcher_names().size());
     for (const BenchRow& row : rows) {
         EXPECT_EQ(row.wrong_rows, 0) << row.dispatcher << " " << row.phase;
         EXPECT_EQ(row.time.iterations, 3);

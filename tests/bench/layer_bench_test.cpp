@@ -16,7 +16,7 @@ protected:
     LayerBenchOptions options(std::vector<std::string> dispatchers) const {
         LayerBenchOptions options{.chunks = {1, 2}, .layers = 2, .intermediate = 24};
         options.dispatch.dispatchers = std::move(dispatchers);
-        options.dispatch.orders = {"exact", "reduced"};
+        options.dispatch.orders = {"exact", "reduced", "node_reduced"};
         options.dispatch.topology = discover_topology(world);
         options.dispatch.patience = {.seconds = 0, .at_least = 3};
         options.dispatch.make_device = [] { return make_cpu_device(1); };
@@ -36,7 +36,7 @@ TEST_F(LayerBenchTest, EveryDispatcherComputesWhatOneRankDoes) {
         for (const std::string workload : {"zipf:1.2", "zero-rank"}) {
             if (workload == "zero-rank" && world.size() == 1) continue;
             const auto rows = bench(options(dispatcher_names()), dtype, workload);
-            EXPECT_EQ(rows.size(), dispatcher_names().size() * 2 * 2 * 10);
+            EXPECT_EQ(rows.size(), dispatcher_names().size() * 3 * 2 * 10);
             for (const BenchRow& row : rows) {
                 EXPECT_EQ(row.wrong_rows, 0) << row.dispatcher << ", " << row.combine_order << ", " << row.phase;
                 EXPECT_EQ(row.layers, 2);

@@ -43,7 +43,8 @@ protected:
     Wrong run(const std::string& workload, const Damage& damage = {}) {
         const auto [dtype, order] = GetParam();
         const auto all = make_workload(workload, {world.size(), 23, experts, 3}, 1)->routings(0);
-        const DispatchOracle oracle({all, &placement, 0}, world.rank(), order, {hidden, dtype});
+        const DispatchOracle oracle({all, &placement, 0}, world.rank(), order, {hidden, dtype},
+                                    topology_of(world.size(), 2));
         std::int64_t first_token = 0;
         for (int r = 0; r < world.rank(); ++r) first_token += all[r].tokens;
         Routing routing = to_routing(all[world.rank()], *device, wide(dtype));
@@ -80,7 +81,7 @@ protected:
     std::unique_ptr<Device> device =
         std::get<0>(GetParam()) == DType::float64 ? make_reference_device() : make_cpu_device(1);
     Placement placement = with_copies();
-    std::unique_ptr<Dispatcher> dispatcher = make_packed_dispatcher("native", world, *device);
+    std::unique_ptr<Dispatcher> dispatcher = make_packed_dispatcher("native:ranks-per-node=2", world, *device);
 };
 
 TEST_P(OracleTest, FindsNothingWrongWithWhatIsRight) {
@@ -143,13 +144,11 @@ TEST_P(OracleTest, TooFewRowsAreAllWrong) {
     EXPECT_EQ(oracle.wrong_combined(Matrix(*device, DType::int32, 2, hidden)), 2);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, OracleTest,
-                         testing::Combine(testing::Values(DType::bfloat16, DType::float32, DType::float64),
-                                          testing::Values(CombineOrder::exact, CombineOrder::reduced)),
-                         [](const auto& test) {
-                             return std::string(name_of(std::get<0>(test.param))) +
-                                    (std::get<1>(test.param) == CombineOrder::exact ? "_exact" : "_reduced");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    All, OracleTest,
+    testing::Combine(testing::Values(DType::bfloat16, DType::float32, DType::float64),
+                     testing::Values(CombineOrder::exact, CombineOrder::reduced, CombineOrder::node_reduced)),
+    [](const auto& test) { return concat(name_of(std::get<0>(test.param)), "_", name_of(std::get<1>(test.param))); });
 
 }  // namespace
 }  // namespace expar

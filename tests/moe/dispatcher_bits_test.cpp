@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -53,25 +54,72 @@ protected:
         return routing;
     }
 
-    // Forward and backward; the "experts" multiply rows by a number of their own, exactly.
-    [[nodiscard]] Outcome run(const std::string& kind, const Shape& shape, CombineOrder order) {
+    [[nodiscard]] Placement placement_of(const Shape& shape) const {
+        return shape.copies ? with_copies(shape.experts, world.size())
+                            : shuffled_placement(1, shape.experts, world.size(), 5);
+    }
+
+    struct Run {
+        int first, count;
+    };
+    [[nodiscard]] Run own_tokens(const Shape& shape) const {
         const std::vector<int> first = unequal_runs(shape.tokens, world.size());
-        const int own_first = first[world.rank()], own = first[world.rank() + 1] - own_first;
-        const Placement placement = shape.copies ? with_copies(shape.experts, world.size())
-                                                 : shuffled_placement(1, shape.experts, world.size(), 5);
+        return {first[world.rank()], first[world.rank() + 1] - first[world.rank()]};
+    }
+
+    [[nodiscard]] Matrix tokens_of(const Shape& shape, std::uint64_t seed) {
+        const Run own = own_tokens(shape);
+        Matrix rows(*device, shape.dtype, own.count, shape.hidden);
+        const RandomField field(seed, Purpose::test);
+        for_each_element(rows, [&]<class Element>(Element& element, int r, int c) {
+            element = rounded<Element>(float(field.normal(std::uint64_t(own.first + r) << 32 | std::uint64_t(c))));
+        });
+        return rows;
+    }
+
+    // What combine must give, without any list: a token's choices in the groups of the order.
+    [[nodiscard]] Matrix expected_sum(const Shape& shape, CombineOrder order, int ranks_per_node) {
+        const Run own = own_tokens(shape);
+        const Placement placement = placement_of(shape);
+        const Routing routing = routing_of(shape, own.count, own.first);
+        const Matrix x = tokens_of(shape, 1);
+        Matrix y(*device, shape.dtype, own.count, shape.hidden);
+        for_each_element(y, [&]<class Element>(Element& element, int t, int c) {
+            using Real = Wide<Element>;
+            const auto sum_of = [&](int host) {  // of its choices, or of all: -1
+                Real sum = 0;
+                for (int j = 0; j < shape.top_k; ++j) {
+                    const int expert = routing.experts_of(t)[std::size_t(j)];
+                    if (expert < 0 || !routing.is_kept(t, j)) continue;
+                    if (host >= 0 && placement.host_for(0, expert, own.first + t) != host) continue;
+                    const auto output = rounded<Element>(double(x.view().row<Element>(t)[c]) * (1 + expert) / 8);
+                    sum = std::fma(routing.weights.view().row<Real>(t)[j], Real(output), sum);
+                }
+                return sum;
+            };
+            const int together = order == CombineOrder::node_reduced ? ranks_per_node : world.size();
+            Real all = 0;
+            for (int first = 0; first < world.size(); first += together) {
+                Real group = 0;
+                for (int host = first; host < std::min(first + together, world.size()); ++host)
+                    group += Real(rounded<Element>(sum_of(host)));
+                all += Real(rounded<Element>(group));
+            }
+            element = rounded<Element>(order == CombineOrder::exact ? sum_of(-1) : all);
+        });
+        return y;
+    }
+
+    // Forward and backward; the "experts" multiply rows by a number of their own, exactly.
+    [[nodiscard]] Outcome run(const std::string& kind, const std::string& exchange, const Shape& shape,
+                              CombineOrder order) {
+        const auto [own_first, own] = own_tokens(shape);
+        const Placement placement = placement_of(shape);
         const PlanScope scope{&placement, 0, world.rank(), order, own_first};
         const Routing routing = routing_of(shape, own, own_first);
-        const auto tokens = [&](std::uint64_t seed) {
-            Matrix rows(*device, shape.dtype, own, shape.hidden);
-            const RandomField field(seed, Purpose::test);
-            for_each_element(rows, [&]<class Element>(Element& element, int r, int c) {
-                element = rounded<Element>(float(field.normal(std::uint64_t(own_first + r) << 32 | std::uint64_t(c))));
-            });
-            return rows;
-        };
-        const Matrix x = tokens(1), d_y = tokens(2);
+        const Matrix x = tokens_of(shape, 1), d_y = tokens_of(shape, 2);
 
-        const auto dispatcher = make_dispatcher(kind, "native", world, *device);
+        const auto dispatcher = make_dispatcher(kind, exchange, world, *device);
         const DispatchPlan plan = dispatcher->plan(routing, scope);
         const LentRows rows = dispatcher->start_dispatch(plan, x).finish();
         const LentRows outputs = dispatcher->lend_outputs(plan, shape.hidden, shape.dtype);
@@ -83,6 +131,16 @@ protected:
         DispatchGradient gradient = dispatcher->start_dispatch_backward(plan, d_rows, combine.d_weights).finish();
         return {copy_of(rows), std::move(y), copy_of(combine.d_outputs), std::move(gradient.d_x),
                 std::move(gradient.d_weights)};
+    }
+
+    [[nodiscard]] DType other_dtype() const { return GetParam() == "reference" ? DType::float64 : DType::bfloat16; }
+
+    static void expect_same(const Outcome& outcome, const Outcome& expected, const std::string& what) {
+        EXPECT_TRUE(same_bits(outcome.rows, expected.rows)) << what;
+        EXPECT_TRUE(same_bits(outcome.y, expected.y)) << what;
+        EXPECT_TRUE(same_bits(outcome.d_outputs, expected.d_outputs)) << what;
+        EXPECT_TRUE(same_bits(outcome.d_x, expected.d_x)) << what;
+        EXPECT_TRUE(same_bits(outcome.d_weights, expected.d_weights)) << what;
     }
 
     void apply(const Placement& placement, const DispatchPlan& plan, ConstRows in, Rows out) const {
@@ -101,27 +159,50 @@ TEST_P(DispatcherBitsTest, EveryKindGivesTheSameBits) {
     std::vector<Shape> shapes = {{61, 7, 3, 5, DType::float32, false},  {40, 8, 1, 33, DType::float32, true},
                                  {90, 13, 4, 64, DType::float32, true}, {0, 8, 2, 16, DType::float32, false},
                                  {1, 8, 2, 16, DType::float32, false},  {600, 16, 8, 640, DType::float32, false}};
-    const DType other = GetParam() == "reference" ? DType::float64 : DType::bfloat16;
     for (std::size_t i = shapes.size(); i-- > 0;) {
         shapes.push_back(shapes[i]);
-        shapes.back().dtype = other;
+        shapes.back().dtype = other_dtype();
     }
     for (const Shape& shape : shapes) {
         if (GetParam() == "reference" && shape.tokens > 100) continue;  // slow, and all of it is in the others
-        for (const CombineOrder order : {CombineOrder::exact, CombineOrder::reduced}) {
-            const Outcome expected = run("packed", shape, order);
-            for (const std::string& kind : dispatcher_names()) {
-                const Outcome outcome = run(kind, shape, order);
-                const std::string what = concat(kind, ", ", shape.tokens, " tokens, ", name_of(shape.dtype), ", ",
-                                                order == CombineOrder::exact ? "exact" : "reduced");
-                EXPECT_TRUE(same_bits(outcome.rows, expected.rows)) << what;
-                EXPECT_TRUE(same_bits(outcome.y, expected.y)) << what;
-                EXPECT_TRUE(same_bits(outcome.d_outputs, expected.d_outputs)) << what;
-                EXPECT_TRUE(same_bits(outcome.d_x, expected.d_x)) << what;
-                EXPECT_TRUE(same_bits(outcome.d_weights, expected.d_weights)) << what;
-            }
+        for (const auto& order : combine_orders) {
+            const Outcome expected = run("packed", "native", shape, order.value);
+            for (const std::string& kind : dispatcher_names())
+                expect_same(run(kind, "native", shape, order.value), expected,
+                            concat(kind, ", ", shape.tokens, " tokens, ", name_of(shape.dtype), ", ", order.name));
         }
     }
+}
+
+// Nodes change the bits of node_reduced alone, and for all kinds alike. Ranks of this node play them.
+TEST_P(DispatcherBitsTest, EveryKindGivesTheSameBitsOnSeveralNodes) {
+    const std::vector<Shape> shapes = {{61, 7, 3, 5, DType::float32, false},
+                                       {90, 13, 6, 64, other_dtype(), true},
+                                       {1, 8, 2, 16, DType::float32, false}};
+    for (const Shape& shape : shapes)
+        for (const auto& order : combine_orders)
+            for (const int per_node : {1, 2, 3}) {
+                const std::string nodes = concat(":ranks-per-node=", per_node);
+                const bool by_node = order.value == CombineOrder::node_reduced;
+                const Outcome expected =
+                    run("packed", by_node ? concat("spread", nodes) : "native", shape, order.value);
+                for (const std::string& kind : dispatcher_names())
+                    expect_same(run(kind, concat("native", nodes), shape, order.value), expected,
+                                concat(kind, ", ", shape.tokens, " tokens, ", name_of(shape.dtype), ", ", order.name,
+                                       ", ", per_node, " ranks a node"));
+            }
+}
+
+// From routing and placement alone.
+TEST_P(DispatcherBitsTest, PackedSumsAsTheOrderSays) {
+    for (const DType dtype : {DType::float32, other_dtype()})
+        for (const auto& order : combine_orders)
+            for (const int per_node : {1, 2, 3}) {
+                const Shape shape{70, 9, 5, 19, dtype, true};
+                const Outcome outcome = run("packed", concat("native:ranks-per-node=", per_node), shape, order.value);
+                EXPECT_TRUE(same_bits(outcome.y, expected_sum(shape, order.value, per_node)))
+                    << name_of(dtype) << ", " << order.name << ", " << per_node << " ranks a node";
+            }
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, DispatcherBitsTest, testing::ValuesIn(device_names()));

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cctype>
 #include <set>
 #include <string>
 #include <vector>
@@ -24,13 +25,15 @@ struct Case {
     CombineOrder order;
 };
 
-// Every kind in every order, on every exchange where it stands on one.
+// Every kind in every order, on every exchange where it stands on one, and on nodes that the ranks of this one play.
 std::vector<Case> cases() {
+    std::vector<std::string> exchanges = exchange_names();
+    exchanges.insert(exchanges.end(), {"native:ranks-per-node=2", "spread:ranks-per-node=3", "node:ranks-per-node=2"});
     std::vector<Case> all;
     for (const std::string& kind : dispatcher_names())
-        for (const std::string& exchange : exchange_names())
-            for (const CombineOrder order : {CombineOrder::exact, CombineOrder::reduced})
-                if (kind != "window" || exchange == "native") all.push_back({kind, exchange, order});
+        for (const std::string& exchange : exchanges)
+            for (const auto& order : combine_orders)
+                if (kind != "window" || exchange.starts_with("native")) all.push_back({kind, exchange, order.value});
     return all;
 }
 
@@ -55,7 +58,8 @@ protected:
     }
     // The exchange hands nothing to MPI but the rows of this rank.
     [[nodiscard]] static bool sends_rows_alone() {
-        return GetParam().kind == "window" || entry_named(exchange_kinds, "exchange", GetParam().exchange).direct;
+        const std::string kind = parse_exchange(GetParam().exchange, 1).kind;
+        return GetParam().kind == "window" || entry_named(exchange_kinds, "exchange", kind).direct;
     }
     static double transformed(int expert, double value, int c) { return (expert + 1) * value + expert * 100 + c; }
 };
@@ -212,7 +216,8 @@ struct Moved {
 };
 Moved moved(const std::string& kind, const DispatchPlan& plan) {
     if (kind == "window") return {0, std::size_t(plan.choices)};
-    return {plan.sent_tokens.size(), 2 * plan.sent_tokens.size() + plan.expert_rows.size()};  // packed, sent, unpacked
+    const std::size_t sent = plan.sent_tokens.size() + plan.forwarding.forwarded.size();
+    return {sent, 2 * sent + plan.expert_rows.size()};  // packed, sent, unpacked
 }
 
 TEST_P(DispatcherTest, CountsTheRowsThatWereHandedOver) {
@@ -254,14 +259,16 @@ TEST_P(DispatcherTest, AgreesOnWhatIsDelivered) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DispatcherTest, testing::ValuesIn(cases()), [](const auto& test) {
-    return concat(test.param.kind, "_", test.param.exchange,
-                  test.param.order == CombineOrder::exact ? "_exact" : "_reduced");
+    std::string name = concat(test.param.kind, "_", test.param.exchange, "_", name_of(test.param.order));
+    std::ranges::replace_if(
+        name, [](unsigned char c) { return !std::isalnum(c); }, '_');
+    return name;
 });
 
 TEST(DispatcherKinds, AreFoundByName) {
     const Communicator world(MPI_COMM_WORLD);
     const auto device = make_reference_device();
-    EXPECT_EQ(dispatcher_names(), (std::vector<std::string>{"packed", "naive", "window"}));
+    EXPECT_EQ(dispatcher_names(), (std::vector<std::string>{"packed", "naive", "window", "hierarchical"}));
     EXPECT_THROW((void)make_dispatcher("pigeon", "native", world, *device), UserError);
     EXPECT_THROW((void)make_dispatcher("packed", "pigeon", world, *device), UserError);
 }

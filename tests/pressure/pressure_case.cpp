@@ -160,8 +160,10 @@ std::vector<PressureStep> random_steps(Dice& dice, int passes) {
 void choose_kinds(Dice& dice, PressureCase& made) {
     made.dispatcher = dice.one_of(dispatcher_names());
     made.exchange = dice.one_of(exchange_names());
+    if (dice.once_in(2)) made.nodes = concat(":ranks-per-node=", dice.between(1, 3));
+    made.exchange += made.nodes;
     made.device = dice.once_in(3) ? "reference" : "cpu";
-    made.order = dice.once_in(2) ? CombineOrder::exact : CombineOrder::reduced;
+    made.order = combine_orders[std::size_t(dice.below(int(combine_orders.size())))].value;
     made.random_values = dice.once_in(2);
     constexpr std::array types = {DType::bfloat16, DType::float32, DType::float64};
     made.dtype = types[std::size_t(dice.below(made.device == "cpu" ? 2 : 3))];
@@ -208,10 +210,9 @@ PressureCase make_pressure_case(const PressureNumber& number) {
 }
 
 std::string PressureCase::describe() const {
-    std::string text =
-        concat(dispatcher, " on ", exchange, ", ", device, " device, ", name_of(dtype), " rows of ", hidden, ", ",
-               order == CombineOrder::exact ? "exact" : "reduced", ", ", placement.experts(), " experts, ",
-               passes.size(), " passes, ", random_values ? "random values" : "the oracle's values");
+    std::string text = concat(dispatcher, " on ", exchange, ", ", device, " device, ", name_of(dtype), " rows of ",
+                              hidden, ", ", name_of(order), ", ", placement.experts(), " experts, ", passes.size(),
+                              " passes, ", random_values ? "random values" : "the oracle's values");
     for (const PressurePlan& plan : plans) {
         text += concat("; ", plan.name, ", top-", plan.all.front().top_k, ", tokens");
         for (const RankRouting& routing : plan.all) text += concat(' ', routing.tokens);

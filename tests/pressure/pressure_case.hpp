@@ -61,6 +61,7 @@ struct PressureStep {
 /// All of a case, the same on every rank.
 struct PressureCase {
     std::string dispatcher, exchange, device;
+    std::string nodes;  ///< the option of the exchange that says which ranks play a node; empty: all of them
     CombineOrder order = CombineOrder::exact;
     DType dtype = DType::bfloat16;
     int hidden = 1, layer = 0;

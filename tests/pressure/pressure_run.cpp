@@ -198,7 +198,7 @@ std::string run_pressure_case(const PressureCase& made, const PressureNumber& nu
     std::unique_ptr<PressureValues> values = std::make_unique<OracleValues>(made, rank);
     if (made.random_values) {
         auto random = std::make_unique<RandomValues>(made, number, rank);
-        Run reference(made, number, tools.dispatcher("packed", "native", made.device), device, rank);
+        Run reference(made, number, tools.dispatcher("packed", "native" + made.nodes, made.device), device, rank);
         reference.run(*random, Order::one_by_one,
                       [&](PressureStep step, const PressureResult& result) { random->expect(step, result); });
         values = std::move(random);

@@ -33,8 +33,8 @@ pressure 0 "cases [1-9][0-9]*, wrong 0, hung 0" "${flags[@]}"
 pressure 1 "cases [1-9][0-9]*, wrong 1, hung 0" "${flags[@]}" -- --flip 20
 [[ $(grep '^\[rank 2\]' err.txt) == "$found" ]] || die "the flags repeat another case than: $found"
 
-# In a wait of ours, and where nobody waits.
-pressure 1 "cases 21, wrong 0, hung 1" --cases 40 --ranks 2 --timeout 2 -- --stall 20
-grep --quiet '^\[rank 0\] case 20: hung: rank 0: ' err.txt || die "no rank says that it waited"
+# In a wait of ours, of a case that makes no dispatcher, and where nobody waits.
+pressure 1 "cases 25, wrong 0, hung 1" --cases 40 --ranks 2 --timeout 2 -- --stall 24
+grep --quiet '^\[rank 0\] case 24: hung: rank 0: ' err.txt || die "no rank says that it waited"
 pressure 1 "cases 21, wrong 0, hung 1" --cases 40 --ranks 1 --timeout 1 -- --stall 20
 grep --quiet 'near case 20: scripts/pressure.sh --ranks 1 --seed 1 --first 0 --cases 22' err.txt || die "no flags to repeat it"

@@ -27,7 +27,8 @@ OracleValues::OracleValues(const PressureCase& made, int rank) : case_(made) {
     for (const PressurePlan& plan : made.plans) {
         const std::vector<RankRouting> served = plan.served();
         oracles_.emplace_back(RoutedLayer{served, &made.placement, made.layer}, rank, made.order,
-                              DispatchOracle::RowShape{made.hidden, made.dtype});
+                              DispatchOracle::RowShape{made.hidden, made.dtype},
+                              parse_exchange(made.exchange, made.placement.members()).options.topology);
     }
 }
 

@@ -34,7 +34,7 @@ TEST(TrainOptions, NamesFieldValueAndWhatWasExpected) {
     EXPECT_EQ(refusal([](auto& o) { o.exchange = std::string("x"); }),
               concat("unknown exchange 'x'; known: ", names_of(exchange_kinds)));
     EXPECT_EQ(refusal([](auto& o) { o.dispatcher = std::string("x"); }),
-              "unknown dispatcher 'x'; known: packed, naive, window");
+              "unknown dispatcher 'x'; known: packed, naive, window, hierarchical");
     EXPECT_EQ(refusal([](auto& o) { o.dtype = std::string("fp16"); }), "unknown dtype 'fp16'; known: float32, bf16");
     EXPECT_EQ(refusal([](auto& o) { o.learning_rate = INFINITY; }), "learning_rate: inf, expected a finite number");
     EXPECT_EQ(refusal([](auto& o) { o.timeout = 1e10; }),

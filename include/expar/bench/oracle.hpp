@@ -5,6 +5,7 @@
 
 #include "expar/base/matrix.hpp"
 #include "expar/bench/skew.hpp"
+#include "expar/comm/topology.hpp"
 #include "expar/moe/dispatch_plan.hpp"
 
 namespace expar {
@@ -24,7 +25,8 @@ public:
         int hidden = 0;
         DType dtype = DType::bfloat16;
     };
-    DispatchOracle(const RoutedLayer& routed, int member, CombineOrder order, RowShape rows);
+    /// Of the topology only node_reduced knows; without ranks: one node.
+    DispatchOracle(const RoutedLayer& routed, int member, CombineOrder order, RowShape rows, Topology topology = {});
 
     /// Rows that the experts here must get: A.
     [[nodiscard]] int expert_rows() const { return int(here_.size()); }
@@ -61,12 +63,15 @@ private:
     void fill_own(Rows rows, int pattern) const;
     void add_term(Sum sum, int token, const Choice& choice, std::span<float> to) const;
     void sum_choices(Sum sum, int token, std::span<float> to) const;
+    void add_partials(Sum sum, int token, int node, std::span<float> to) const;
+    [[nodiscard]] int node_of(int member) const;
     [[nodiscard]] float d_weight(int expert, int source, int token) const;
     template <class Expected>
     [[nodiscard]] int wrong_rows(ConstRows found, ConstRows wanted, Expected&& expected) const;
 
     int member_;
     CombineOrder order_;
+    Topology topology_;
     RowShape shape_;
     int tokens_ = 0, top_k_ = 0;
     std::vector<ExpertRow> here_;  ///< [A], by slot, source, token, choice

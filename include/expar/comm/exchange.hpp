@@ -78,6 +78,8 @@ struct ExchangeSpec {
 };
 /// Throws UserError that names the known kinds or options.
 [[nodiscard]] ExchangeSpec parse_exchange(std::string_view specification, int ranks);
+/// That of a specification, or what MPI says. Collective. Throws UserError like parse_exchange.
+[[nodiscard]] Topology topology_for(std::string_view specification, const Communicator& comm);
 
 /// An algorithm by name, for --help, for tests that loop over all of them, and for make_exchange.
 struct ExchangeKind {

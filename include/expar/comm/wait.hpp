@@ -90,6 +90,8 @@ public:
     bool progress();
     /// Blocks until the rows have moved. Throws TimeoutError. A second call does nothing.
     void finish();
+    /// What is still awaited, as Work tells it; empty: nothing.
+    [[nodiscard]] std::string outstanding() const { return work_ ? work_->outstanding() : std::string(); }
 
 private:
     void finish_within(const WaitPolicy& policy);

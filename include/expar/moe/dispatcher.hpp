@@ -135,10 +135,17 @@ struct DispatcherKind {
 [[nodiscard]] std::unique_ptr<Dispatcher> make_window_dispatcher(std::string_view exchange, const Communicator& group,
                                                                  Device& device);
 
+/// As packed, but a row crosses to a node once, where one member passes it on. Nodes are those of the exchange's
+/// specification, or what MPI says.
+[[nodiscard]] std::unique_ptr<Dispatcher> make_hierarchical_dispatcher(std::string_view exchange,
+                                                                       const Communicator& group, Device& device);
+
 inline constexpr std::array dispatcher_kinds = {
     DispatcherKind{"packed", "pack, exchange, unpack; a row once to each rank that needs it", make_packed_dispatcher},
     DispatcherKind{"naive", "as packed, a row once for each choice; a yardstick", make_naive_dispatcher},
     DispatcherKind{"window", "one copy through memory that the ranks of a node share", make_window_dispatcher},
+    DispatcherKind{"hierarchical", "as packed, but a row once to each node, and from there to its ranks",
+                   make_hierarchical_dispatcher},
 };
 
 /// Owns a duplicate of `group`, an EP group. Collective. `exchange` moves the rows of the kinds that stand on one.

@@ -32,7 +32,7 @@ struct TrainOptions {
     double epsilon = 1e-8;
     double weight_decay = 0.1;
     double clip = 1;                    ///< largest norm of the gradient; 0: no limit
-    std::string combine = "exact";      ///< exact | reduced
+    std::string combine = "exact";      ///< see combine_orders
     std::string dispatcher = "packed";  ///< see dispatcher_kinds
     std::string exchange = "native";    ///< see exchange_kinds
     int chunks = 1;                     ///< in which the tokens of a layer travel; the same bits
