@@ -4,7 +4,7 @@
 #   scripts/simulate.sh [--ranks LIST] [--ranks-per-node N] [--options TEXT] [--shapes LIST] [--kind-seconds N]
 #                       [--json FILE] [--build-dir DIR] [--no-install]
 #
-#   --ranks LIST        (default: 16,64; 16,64,256 takes a quarter of an hour)
+#   --ranks LIST        (default: 16,64; more is slow to simulate: see --kind-seconds)
 #   --ranks-per-node N  (default: 8); every number of ranks is a multiple of it, of two nodes at least
 #   --options TEXT      of every exchange, such as open=8: few messages at once are simulated much faster
 #   --shapes LIST       WORKLOAD:ROWS:ROW_BYTES, ROWS between two ranks on average, WORKLOAD even or zipf; those of which

@@ -6,7 +6,7 @@
 #   --no-install           install nothing
 #   --build-dir DIR        build there (default: build, in the source tree; build-mpich with --mpi mpich)
 #   --mpi mpich            with Debian's MPICH and its HDF5, whatever mpicc and mpirun mean here, which stays as it is;
-#                          tests that need flags of Open MPI's mpirun are skipped
+#                          tests that need Open MPI's mpirun are skipped
 #   --warnings-as-errors   as CI does
 #   CTEST_ARGUMENT...      go to ctest, for instance: -R exchange
 #

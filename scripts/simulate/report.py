@@ -46,7 +46,8 @@ def cells_of(rows):
 def judge(cells):
     """Adds to every row whether it is the best of its cell; `auto` chooses among the others and is none of them."""
     for cell in cells.values():
-        best = min((row["seconds"] for name, row in cell.items() if name != "auto"), default=None)
+        others = [row["seconds"] for name, row in cell.items() if name != "auto"]
+        best = min(others) if len(others) > 1 else None  # one alone has not won
         for name, row in cell.items():
             row["ratio_to_best"] = round(row["seconds"] / best, 3) if best else None
             row["best"] = name != "auto" and row["seconds"] == best
